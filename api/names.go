@@ -1,0 +1,106 @@
+package api
+
+// Group prefixes every name that Tidegate defines on Kubernetes objects.
+const Group = "tidegate.io"
+
+// What a user says, on pods (or, for GateKey, on a namespace).
+const (
+	// GateKey opts in: the pod annotation, or the namespace label that opts in
+	// every Job pod of the namespace. Values "true" and "false".
+	GateKey = Group + "/gate"
+	// PoolAnnotation restricts a pod to the pool of that name.
+	PoolAnnotation = Group + "/pool"
+	// GangAnnotation names an all-or-nothing group within the pod's namespace.
+	GangAnnotation = Group + "/gang"
+	// GangSizeAnnotation is the number of pods of the gang.
+	GangSizeAnnotation = Group + "/gang-size"
+	// AllOrNothingAnnotation, "true" on a Job's pods, makes the Job a gang.
+	AllOrNothingAnnotation = Group + "/all-or-nothing"
+	// ExpectedDurationAnnotation hints how long the pod will run, a Go duration.
+	ExpectedDurationAnnotation = Group + "/expected-duration"
+	// MaxWaitAnnotation is how long the pod waits at the gate at most, a Go
+	// duration; then it is released to the ordinary queue.
+	MaxWaitAnnotation = Group + "/max-wait"
+)
+
+// What an operator says, on nodes.
+const (
+	// KeepAnnotation, "true", forbids retiring the node.
+	KeepAnnotation = Group + "/keep"
+	// RetireAnnotation, "true", asks to retire the node as soon as it is empty.
+	RetireAnnotation = Group + "/retire"
+)
+
+// Vetoes of other autoscalers that Tidegate honours.
+const (
+	// SafeToEvictAnnotation, "false" on a pod, keeps its node.
+	SafeToEvictAnnotation = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+	// ScaleDownDisabledAnnotation, "true" on a node, keeps it.
+	ScaleDownDisabledAnnotation = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+	// DoNotDisruptAnnotation, "true" on a node or pod, keeps the node.
+	DoNotDisruptAnnotation = "karpenter.sh/do-not-disrupt"
+)
+
+// What Tidegate writes.
+const (
+	// CapacityGate is the scheduling gate that holds an opted-in pod until
+	// there is room for it.
+	CapacityGate = Group + "/capacity"
+	// CapacityCondition is the pod condition that says why a pod waits.
+	CapacityCondition = Group + "/Capacity"
+
+	// RetiringAnnotation is the mark on a node: no new pods, please. Its value
+	// is a Retirement.
+	RetiringAnnotation = Group + "/retiring"
+	// DeletingAnnotation is the commitment to delete a node's instance. Its
+	// value is the instance's VMID. While it stands nobody unfences the node.
+	DeletingAnnotation = Group + "/deleting"
+	// VMIDAnnotation records the VM that a node was mapped to.
+	VMIDAnnotation = Group + "/vmid"
+	// PoolLabel names the pool that a node belongs to.
+	PoolLabel = Group + "/pool"
+
+	// RetiredLabel is the fence. Its value is the fence's random token. The
+	// prefix is one that kubelets may not write.
+	RetiredLabel = "tidegate.node-restriction.kubernetes.io/retired"
+	// RetiredTaint accompanies the fence, effect NoSchedule, so that schedulers
+	// see what the API server would refuse.
+	RetiredTaint = Group + "/retired"
+
+	// FencePolicy is the ValidatingAdmissionPolicy that enforces the fence.
+	FencePolicy = "tidegate-fence"
+
+	// Namespace is where Tidegate itself runs.
+	Namespace = "tidegate-system"
+	// LeaseName is the leader election lease of the capacity manager.
+	LeaseName = "tidegate-capacity"
+	// ManagedBy is Tidegate's name as field manager and event source.
+	ManagedBy = "tidegate"
+	// StatusConfigMap holds what the leader publishes for the other parts.
+	StatusConfigMap = "tidegate-status"
+	// StatusKey is the ConfigMap's key that holds the published Status as JSON.
+	StatusKey = "status.json"
+)
+
+// Azure tags on a scale set.
+const (
+	// EnabledTag says whether Tidegate manages the set: "enabled" or "disabled".
+	EnabledTag = "tidegate"
+	// MinTag and MaxTag bound the number of machines.
+	MinTag = "tidegate-min"
+	MaxTag = "tidegate-max"
+	// IdleAfterTag is how long an empty machine is kept, a Go duration.
+	IdleAfterTag = "tidegate-idle-after"
+	// PriceTag is the price of one machine per hour, a decimal number in the
+	// user's currency.
+	PriceTag = "tidegate-price-per-hour"
+
+	// autoscalerMinTag and autoscalerMaxTag are Cluster Autoscaler's tags.
+	autoscalerMinTag = "min"
+	autoscalerMaxTag = "max"
+	// autoscalerTemplatePrefix begins Cluster Autoscaler's tags that describe
+	// the nodes of an empty set.
+	autoscalerTemplatePrefix = "k8s.io_cluster-autoscaler_node-template_"
+	// autoscalerEnabledTag marks a set that Cluster Autoscaler manages.
+	autoscalerEnabledTag = "k8s.io_cluster-autoscaler_enabled"
+)

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// PodRequest is what a pod's annotations ask of Tidegate.
+type PodRequest struct {
+	// OptIn is nil when the pod says nothing, so that the namespace decides.
+	OptIn *bool
+	// Pool restricts the pod to one pool; empty means any.
+	Pool string
+	// Gang and GangSize form an all-or-nothing group; Gang is empty for none.
+	Gang     string
+	GangSize int
+	// AllOrNothing makes the pods of the owning Job one gang.
+	AllOrNothing bool
+	// ExpectedDuration is the hinted run time; 0 means no hint.
+	ExpectedDuration time.Duration
+	// MaxWait is the longest stay at the gate; 0 means no limit.
+	MaxWait time.Duration
+}
+
+// ParsePodRequest reads the annotations of a pod (or of a pod template). A bad
+// value is reported and otherwise treated as not said: the request is usable
+// even when err is not nil. The error joins one sentence for each bad value.
+func ParsePodRequest(annotations map[string]string) (PodRequest, error) {
+	var r PodRequest
+	var errs []error
+	if v, ok := annotations[GateKey]; ok {
+		on, err := parseBool(GateKey, v)
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			r.OptIn = &on
+		}
+	}
+	r.Pool = annotations[PoolAnnotation]
+	if v, ok := annotations[AllOrNothingAnnotation]; ok {
+		on, err := parseBool(AllOrNothingAnnotation, v)
+		errs = append(errs, err)
+		r.AllOrNothing = on
+	}
+	gang, size, err := parseGang(annotations)
+	errs = append(errs, err)
+	r.Gang, r.GangSize = gang, size
+	r.ExpectedDuration, err = parsePositiveDuration(ExpectedDurationAnnotation, annotations)
+	errs = append(errs, err)
+	r.MaxWait, err = parsePositiveDuration(MaxWaitAnnotation, annotations)
+	errs = append(errs, err)
+	return r, errors.Join(errs...)
+}
+
+// maxGangSize bounds a gang to what one cluster can hold by Kubernetes' own
+// limit of 150,000 pods.
+const maxGangSize = 150_000
+
+func parseGang(annotations map[string]string) (string, int, error) {
+	name, hasName := annotations[GangAnnotation]
+	value, hasSize := annotations[GangSizeAnnotation]
+	switch {
+	case !hasName && !hasSize:
+		return "", 0, nil
+	case !hasName || name == "":
+		return "", 0, fmt.Errorf("annotation %s is set without %s: name the gang, the pod is treated as a single pod", GangSizeAnnotation, GangAnnotation)
+	case !hasSize:
+		return "", 0, fmt.Errorf("annotation %s is set without %s: say how many pods the gang has, the pod is treated as a single pod", GangAnnotation, GangSizeAnnotation)
+	}
+	size, err := strconv.Atoi(value)
+	if err != nil || size < 1 || size > maxGangSize {
+		return "", 0, fmt.Errorf("annotation %s=%q: want an integer from 1 to %d, the pod is treated as a single pod", GangSizeAnnotation, value, maxGangSize)
+	}
+	return name, size, nil
+}
+
+func parseBool(key, value string) (bool, error) {
+	switch value {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("annotation %s=%q: want \"true\" or \"false\", the value is ignored", key, value)
+}
+
+func parsePositiveDuration(key string, values map[string]string) (time.Duration, error) {
+	v, ok := values[key]
+	if !ok {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("annotation %s=%q: want a positive duration such as \"90s\" or \"2h30m\", the value is ignored", key, v)
+	}
+	return d, nil
+}
+
+// HasCapacityGate reports whether Tidegate's gate holds the pod.
+func HasCapacityGate(pod *corev1.Pod) bool {
+	for _, g := range pod.Spec.SchedulingGates {
+		if g.Name == CapacityGate {
+			return true
+		}
+	}
+	return false
+}
+
+// OnlyCapacityGate reports whether Tidegate's gate is the pod's only one: the
+// others' gates mean that the pod is not demand yet.
+func OnlyCapacityGate(pod *corev1.Pod) bool {
+	return len(pod.Spec.SchedulingGates) == 1 && HasCapacityGate(pod)
+}
