@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +89,8 @@ func ParsePoolTags(tags map[string]string) (PoolSettings, error) {
 // Source: Cluster Autoscaler, cloudprovider/azure/README.md.
 func (s *PoolSettings) parseTemplate(tags map[string]string) error {
 	var errs []error
-	for tag, value := range tags {
+	for _, tag := range slices.Sorted(maps.Keys(tags)) {
+		value := tags[tag]
 		rest, ok := strings.CutPrefix(tag, autoscalerTemplatePrefix)
 		if !ok {
 			continue

@@ -1,0 +1,84 @@
+package capacity
+
+import (
+	"time"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+// Pool is one scale set as the cloud shows it.
+type Pool struct {
+	// Name is unique among the pools of a cluster, without regard to case.
+	Name string
+	// Capacity is the number of machines that the set was last asked for.
+	Capacity int
+	// Settings is what the set's tags say.
+	Settings api.PoolSettings
+	// VMSize is the machine type, such as Standard_D8s_v5.
+	VMSize string
+	// Refused, when not empty, says why the set must not be managed, such as
+	// its orchestration mode. Such a pool never grows and never shrinks.
+	Refused string
+}
+
+// InstanceState is the part of an instance's life that Tidegate tells apart.
+type InstanceState string
+
+// The states of an instance.
+const (
+	// InstanceCreating is from the purchase until the machine runs.
+	InstanceCreating InstanceState = "Creating"
+	// InstanceRunning is a machine that runs.
+	InstanceRunning InstanceState = "Running"
+	// InstanceStopped is a machine that was stopped or deallocated.
+	InstanceStopped InstanceState = "Stopped"
+	// InstanceDeleting is a machine whose deletion was accepted.
+	InstanceDeleting InstanceState = "Deleting"
+	// InstanceFailed is a machine whose creation failed.
+	InstanceFailed InstanceState = "Failed"
+)
+
+// Instance is one machine of a pool.
+type Instance struct {
+	// ID is the instance ID within the pool; Azure may use it again.
+	ID string
+	// VMID is unique for ever, lower case.
+	VMID string
+	// ComputerName is the machine's host name as Azure shows it.
+	ComputerName string
+	State        InstanceState
+	// Created is when the machine was bought; zero if unknown.
+	Created time.Time
+}
+
+// Ref names an instance for deletion. Both parts must match: the ID alone may
+// have passed to another machine.
+type Ref struct {
+	ID   string
+	VMID string
+}
+
+// GrowError is a refusal to grow, in the terms that a waiting pod is told.
+type GrowError struct {
+	// Reason is a short sentence such as "quota: standardDSv5Family 96/100".
+	Reason string
+	// Changed is true when the pool was not as expected: look again at once.
+	Changed bool
+	// Fits is how many machines the refusal itself said are still to be had,
+	// 0 if it did not say.
+	Fits int
+	// RetryAfter is how long to stay away; 0 leaves it to the caller.
+	RetryAfter time.Duration
+	// Err is the cloud's own error.
+	Err error
+}
+
+func (e *GrowError) Error() string {
+	if e.Err == nil {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cloud's own error.
+func (e *GrowError) Unwrap() error { return e.Err }

@@ -1,0 +1,28 @@
+package manager
+
+import (
+	"context"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// Cloud is what the manager needs of a cloud. Nothing in it can lower a pool's
+// capacity; a pool shrinks only by Delete.
+type Cloud interface {
+	// Pools lists the pools of this cluster with their present capacity.
+	// nodeVMIDs are the VMIDs of the cluster's nodes: where no set is tagged,
+	// the pools are the sets whose instances are among them.
+	Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool, error)
+	// Instances lists the machines of a pool.
+	Instances(ctx context.Context, pool string) ([]capacity.Instance, error)
+	// Grow raises the pool's capacity from one number to a larger one, and
+	// returns as soon as the cloud has accepted it. It fails with a
+	// *capacity.GrowError, with Changed set if the capacity is not from. The
+	// returned function waits for the outcome, which may be a late *GrowError.
+	Grow(ctx context.Context, pool string, from, to int) (wait func(context.Context) error, err error)
+	// Delete deletes the instances, in one call, after reading that each ID
+	// still has its VMID; an instance that is gone already counts as deleted.
+	// The cloud lowers the capacity by itself. It returns as soon as the cloud
+	// has accepted it; the returned function waits for the outcome.
+	Delete(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
+}
