@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // PodRequest is what a pod's annotations ask of Tidegate.
@@ -114,4 +116,33 @@ func HasCapacityGate(pod *corev1.Pod) bool {
 // others' gates mean that the pod is not demand yet.
 func OnlyCapacityGate(pod *corev1.Pod) bool {
 	return len(pod.Spec.SchedulingGates) == 1 && HasCapacityGate(pod)
+}
+
+// OwnedByJob reports whether a Job controls the pod: it is batch work and will
+// end by itself.
+func OwnedByJob(pod *corev1.Pod) bool { return controlledBy(pod, "batch", "Job") }
+
+// OwnedByDaemonSet reports whether a DaemonSet controls the pod: it belongs to
+// its node and does not keep it.
+func OwnedByDaemonSet(pod *corev1.Pod) bool { return controlledBy(pod, "apps", "DaemonSet") }
+
+func controlledBy(pod *corev1.Pod, group, kind string) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || owner.Kind != kind {
+		return false
+	}
+	ownerGroup, _, _ := strings.Cut(owner.APIVersion, "/")
+	return ownerGroup == group
+}
+
+// IsMirror reports whether the pod only shows a static pod that the kubelet
+// runs by itself.
+func IsMirror(pod *corev1.Pod) bool {
+	_, ok := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return ok
+}
+
+// Finished reports whether all containers of the pod have ended for good.
+func Finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
