@@ -1,0 +1,48 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// UserKubeconfig writes a kubeconfig whose holder is the user, a member of the groups, and returns its path. RBAC
+// decides what that user may do; the group system:masters may do everything.
+func (c *Cluster) UserKubeconfig(user string, groups ...string) (string, error) {
+	certPEM, keyPEM, err := c.authority.client(user, groups...)
+	if err != nil {
+		return "", err
+	}
+	return c.writeKubeconfig(user, &clientcmdapi.AuthInfo{ClientCertificateData: certPEM, ClientKeyData: keyPEM})
+}
+
+// ServiceAccountKubeconfig writes a kubeconfig whose holder is the ServiceAccount, by a token that is good for a day,
+// and returns its path. The ServiceAccount must exist.
+func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+	seconds := int64(validity.Seconds())
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("request a token for the ServiceAccount %s/%s (apply its manifest first): %w", namespace, name, err)
+	}
+	return c.writeKubeconfig(namespace+"-"+name, &clientcmdapi.AuthInfo{Token: answer.Status.Token})
+}
+
+func (c *Cluster) writeKubeconfig(name string, auth *clientcmdapi.AuthInfo) (string, error) {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["e2e"] = &clientcmdapi.Cluster{Server: c.Servers[0], CertificateAuthorityData: c.authority.pem}
+	config.AuthInfos[name] = auth
+	config.Contexts["e2e"] = &clientcmdapi.Context{Cluster: "e2e", AuthInfo: name}
+	config.CurrentContext = "e2e"
+	path := filepath.Join(c.Dir, strings.ReplaceAll(name, ":", "-")+".kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("write the kubeconfig of %s: %w", name, err)
+	}
+	return path, nil
+}

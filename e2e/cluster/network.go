@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	discoveryapply "k8s.io/client-go/applyconfigurations/discovery/v1"
+)
+
+// Ports are taken from below the range of ports that Linux gives to outgoing connections (from 32768): no client can
+// sit on the port of a component that is just being restarted.
+const firstPort, ports = 20000, 12000
+
+// FreePort returns a TCP port that nobody listens on at any of the addresses; without addresses, at 127.0.0.1.
+func FreePort(addresses ...string) (int, error) {
+	if len(addresses) == 0 {
+		addresses = []string{"127.0.0.1"}
+	}
+	var lastErr error
+	for range 100 {
+		port := firstPort + rand.IntN(ports)
+		if lastErr = free(port, addresses); lastErr == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("find a free port: %w", lastErr)
+}
+
+func free(port int, addresses []string) error {
+	for _, address := range addresses {
+		listener, err := net.Listen("tcp", hostPort(address, port))
+		if err != nil {
+			return err
+		}
+		if err := listener.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RouteService says where a Service without pods is served: at the port of the addresses, which default to
+// 127.0.0.1. The API servers then find webhooks whose clientConfig names the Service. portName is the name of the
+// Service's port; a port without a name has the empty one.
+//
+// Kubernetes refuses loopback addresses in EndpointSlices of the types IPv4 and IPv6, so this one's type is FQDN; a
+// dotted address is a valid domain name, and resolves to itself.
+func (c *Cluster) RouteService(ctx context.Context, namespace, service, portName string, port int, addresses ...string) error {
+	if len(addresses) == 0 {
+		addresses = []string{"127.0.0.1"}
+	}
+	slice := discoveryapply.EndpointSlice(service, namespace).
+		WithLabels(map[string]string{discoveryv1.LabelServiceName: service}).
+		WithAddressType(discoveryv1.AddressTypeFQDN).
+		WithPorts(discoveryapply.EndpointPort().WithName(portName).WithPort(int32(port)))
+	for _, address := range addresses {
+		slice.WithEndpoints(discoveryapply.Endpoint().
+			WithAddresses(address).
+			WithConditions(discoveryapply.EndpointConditions().WithReady(true)))
+	}
+	options := metav1.ApplyOptions{FieldManager: "tidegate-e2e", Force: true}
+	if _, err := c.client.DiscoveryV1().EndpointSlices(namespace).Apply(ctx, slice, options); err != nil {
+		return fmt.Errorf("write the EndpointSlice of the service %s/%s: %w", namespace, service, err)
+	}
+	return nil
+}
+
+// populate adds what a cluster of machines would have by itself.
+func (c *Cluster) populate(ctx context.Context) error {
+	return errors.Join(c.publishAPIServers(ctx), c.silenceDeadMachines(ctx))
+}

@@ -1,0 +1,46 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"sigs.k8s.io/yaml"
+)
+
+// relocate adapts a KubeSchedulerConfiguration that was written for another host. It changes three kinds of values
+// and nothing else: clientConnection.kubeconfig, and, if an address (host:port) is given, every extender's urlPrefix
+// (host and port only) and tlsConfig.caFile.
+func relocate(text []byte, kubeconfig, extenderAddress, caFile string) ([]byte, error) {
+	var config map[string]any
+	if err := yaml.UnmarshalStrict(text, &config); err != nil {
+		return nil, err
+	}
+	connection, ok := config["clientConnection"].(map[string]any)
+	if !ok {
+		return nil, errors.New("it has no clientConnection, without which a scheduler that is given a file finds no cluster")
+	}
+	connection["kubeconfig"] = kubeconfig
+
+	extenders, _ := config["extenders"].([]any)
+	if extenderAddress == "" {
+		extenders = nil
+	}
+	for i, entry := range extenders {
+		extender, ok := entry.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("extenders[%d] is no object", i)
+		}
+		prefix, _ := extender["urlPrefix"].(string)
+		target, err := url.Parse(prefix)
+		if err != nil || target.Host == "" {
+			return nil, fmt.Errorf("extenders[%d].urlPrefix %q is no absolute URL", i, prefix)
+		}
+		target.Host = extenderAddress
+		extender["urlPrefix"] = target.String()
+		if tls, ok := extender["tlsConfig"].(map[string]any); ok {
+			tls["caFile"] = caFile
+		}
+	}
+	return yaml.Marshal(config)
+}
