@@ -1,0 +1,162 @@
+package extender
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+// Stay says what will end a node's stay in the cluster.
+type Stay int
+
+const (
+	// Leaves: the node goes as soon as its pods have ended.
+	Leaves Stay = iota
+	// Pinned: the pool's node carries a pod that does not end by itself.
+	Pinned
+	// Permanent: the node is outside every pool, or somebody forbade to retire
+	// it.
+	Permanent
+)
+
+// Outlook is what can be foreseen of a node's stay.
+type Outlook struct {
+	Stay Stay
+	// End is when the last pod of a node that leaves is expected to end; now,
+	// if it carries none.
+	End time.Time
+	// Requested is the fraction of the node's scarcest resource, of cpu and
+	// memory, that its pods' containers request. It only breaks ties, so init
+	// containers and overhead are left out: the exact sum of
+	// component-helpers/resource takes ten times as long.
+	Requested float64
+}
+
+// Scores returns a score from 0 to extenderv1.MaxExtenderPriority for each
+// node: the longer the node will have to stay without the new pod, the more.
+//
+// A pod that does not end by itself goes first to nodes that never leave, then
+// to nodes that are pinned already, and pins another one last of all. A batch
+// pod costs nothing on either kind, but leaves the room on permanent nodes to
+// those that would pin a machine for lack of it: pinned nodes come first. Then,
+// for both, nodes by their expected end, the latest first; among equals the
+// fuller one, so that pods are packed.
+//
+// Only the top of the list matters for a choice, so scores fall with the
+// logarithm of the rank: of two nodes one gets all and the other nothing, and
+// of a thousand the first ten still differ.
+func Scores(outlooks []Outlook, batch bool) []int64 {
+	order := make([]int, len(outlooks))
+	for i := range order {
+		order[i] = i
+	}
+	compare := func(a, b int) int { return compareOutlooks(outlooks[b], outlooks[a], batch) }
+	slices.SortFunc(order, compare)
+
+	scores := make([]int64, len(outlooks))
+	rank := 0
+	for i, node := range order {
+		if i > 0 && compare(order[i-1], node) != 0 { // equals share the better rank
+			rank = i
+		}
+		share := 0.0
+		if rank > 0 {
+			share = math.Log(float64(1+rank)) / math.Log(float64(len(order)))
+		}
+		scores[node] = int64(math.Round(float64(extenderv1.MaxExtenderPriority) * (1 - share)))
+	}
+	return scores
+}
+
+// compareOutlooks is positive if the new pod belongs rather to a than to b.
+func compareOutlooks(a, b Outlook, batch bool) int {
+	return cmp.Or(
+		cmp.Compare(preference(a.Stay, batch), preference(b.Stay, batch)),
+		a.End.Compare(b.End),
+		cmp.Compare(a.Requested, b.Requested),
+	)
+}
+
+func preference(stay Stay, batch bool) int {
+	if batch && stay == Pinned {
+		return int(Permanent) + 1
+	}
+	return int(stay)
+}
+
+// outlookOf foresees a node's stay from the pods on it.
+func outlookOf(node *corev1.Node, pods []*corev1.Pod, now time.Time) Outlook {
+	o := Outlook{End: now}
+	var cpu, memory int64
+	for _, pod := range pods {
+		if api.Finished(pod) {
+			continue
+		}
+		for i := range pod.Spec.Containers {
+			requests := pod.Spec.Containers[i].Resources.Requests
+			cpu += requests.Cpu().MilliValue()
+			memory += requests.Memory().Value()
+		}
+		switch {
+		case api.OwnedByDaemonSet(pod), api.IsMirror(pod):
+		case !endsByItself(pod):
+			o.Stay = Pinned
+		default:
+			if end := expectedEnd(pod, now); end.After(o.End) {
+				o.End = end
+			}
+		}
+	}
+	if node.Labels[api.PoolLabel] == "" || api.KeepReason(node) != "" {
+		o.Stay = Permanent
+	}
+	if o.Stay != Leaves {
+		o.End = now // its pods' ends decide nothing
+	}
+	o.Requested = max(
+		fraction(cpu, node.Status.Allocatable.Cpu().MilliValue()),
+		fraction(memory, node.Status.Allocatable.Memory().Value()),
+	)
+	return o
+}
+
+// endsByItself reports whether the pod is batch work: a Job's, or one whose
+// spec or hint says that it is not meant to run for ever.
+func endsByItself(pod *corev1.Pod) bool {
+	return api.OwnedByJob(pod) ||
+		pod.Spec.RestartPolicy == corev1.RestartPolicyNever ||
+		pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure ||
+		pod.Spec.ActiveDeadlineSeconds != nil ||
+		api.ExpectedDuration(pod) > 0
+}
+
+// expectedEnd is when the pod should end by its hint, else by its deadline. A
+// pod without either, or past it, is taken to be halfway through: the longer
+// something has run, the longer it is likely to go on.
+func expectedEnd(pod *corev1.Pod, now time.Time) time.Time {
+	start := now
+	if pod.Status.StartTime != nil {
+		start = pod.Status.StartTime.Time
+	}
+	duration := api.ExpectedDuration(pod)
+	if deadline := pod.Spec.ActiveDeadlineSeconds; duration == 0 && deadline != nil {
+		duration = time.Duration(*deadline) * time.Second
+	}
+	if end := start.Add(duration); end.After(now) {
+		return end
+	}
+	return now.Add(now.Sub(start))
+}
+
+func fraction(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}

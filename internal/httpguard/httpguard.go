@@ -1,0 +1,54 @@
+// Package httpguard refuses what no Kubernetes component would send, before
+// the webhook or the extender spends memory or thought on it.
+package httpguard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+)
+
+// MaxBody is the largest request body that is read, in bytes. The API server
+// accepts objects of up to 3 MB (k8s.io/apiserver, MaxRequestBodyBytes), a
+// review carries at most two of them, and 1 MB is left for the rest; the node
+// names that a scheduler adds to one pod stay well below that too.
+const MaxBody = 7 << 20
+
+// Handler answers one request, whose body has been read. An error is the
+// sender's mistake; nothing may have been written then.
+type Handler func(w http.ResponseWriter, r *http.Request, body []byte) error
+
+// JSON serves POST requests with a JSON body of at most MaxBody bytes.
+// Anything else, and what the handler refuses, is answered with a status of
+// 4xx and one sentence.
+func JSON(handle Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			refuse(w, http.StatusMethodNotAllowed, "method %s is not served here: send a POST request", r.Method)
+			return
+		}
+		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+			refuse(w, http.StatusUnsupportedMediaType, "content type %q is not served here: send application/json", r.Header.Get("Content-Type"))
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			refuse(w, http.StatusRequestEntityTooLarge, "the body is larger than the %d bytes that are read: send a smaller object", tooLarge.Limit)
+			return
+		}
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "the body could not be read: %v", err)
+			return
+		}
+		if err := handle(w, r, body); err != nil {
+			refuse(w, http.StatusBadRequest, "%v", err)
+		}
+	})
+}
+
+func refuse(w http.ResponseWriter, code int, format string, args ...any) {
+	http.Error(w, fmt.Sprintf(format, args...), code)
+}
