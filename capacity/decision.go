@@ -1,0 +1,103 @@
+package capacity
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Decision is what is to be done now.
+type Decision struct {
+	// Releases are pods to let through the gate.
+	Releases []Release
+	// Grows are purchases, at most one for each pool.
+	Grows []Grow
+	// Steps are the next steps of nodes' lives, at most one for each node.
+	Steps []Step
+	// Evictions are pods that landed on a node whose deletion was committed.
+	Evictions []Eviction
+	// Reasons say why each gated pod still waits.
+	Reasons []Reason
+	// NextLook is when time alone may change the decision; zero for never.
+	NextLook time.Time
+}
+
+// Release lets a pod through the gate, towards the node planned for it.
+type Release struct {
+	Pod  types.NamespacedName
+	UID  types.UID
+	Node string
+	// Why is set when the pod is released although there is no room for it.
+	Why string
+}
+
+// Grow buys machines.
+type Grow struct {
+	Pool string
+	// From and To are the pool's capacity now and then; To is the larger.
+	From, To int
+	// Why says for what, in a few words.
+	Why string
+}
+
+// StepKind is one step in a node's life.
+type StepKind string
+
+// The steps, in the order of a retirement. Unmark and Unfence lead back.
+const (
+	StepAdopt       StepKind = "adopt"
+	StepMark        StepKind = "mark"
+	StepUnmark      StepKind = "unmark"
+	StepRecordEmpty StepKind = "record-empty"
+	StepRecordBusy  StepKind = "record-busy"
+	StepFence       StepKind = "fence"
+	StepUnfence     StepKind = "unfence"
+	StepProve       StepKind = "prove"
+	StepCommit      StepKind = "commit"
+	StepDelete      StepKind = "delete"
+	StepForget      StepKind = "forget"
+)
+
+// Step is the next step of one node.
+type Step struct {
+	Node string
+	UID  types.UID
+	Kind StepKind
+	// Pool and Instance are the node's machine.
+	Pool     string
+	Instance Instance
+	// Why says why, in a few words for people.
+	Why string
+	// Rescue is true for an Unmark or Unfence because demand wants the node.
+	Rescue bool
+}
+
+// Eviction removes a pod from a node that is being deleted.
+type Eviction struct {
+	Pod  types.NamespacedName
+	UID  types.UID
+	Node string
+}
+
+// ReasonCode is the short form of a Reason, used as the condition's reason.
+type ReasonCode string
+
+// Why a pod waits.
+const (
+	ReasonMachinesComing ReasonCode = "MachinesComing"
+	ReasonRescue         ReasonCode = "NodeTakenBack"
+	ReasonGang           ReasonCode = "GangIncomplete"
+	ReasonMaximum        ReasonCode = "PoolAtMaximum"
+	ReasonAway           ReasonCode = "PoolRefused"
+	ReasonNoFit          ReasonCode = "NoPoolFits"
+	ReasonOthersGate     ReasonCode = "OtherGates"
+)
+
+// Reason says why a pod waits.
+type Reason struct {
+	Pod  types.NamespacedName
+	UID  types.UID
+	Code ReasonCode
+	// Text is a sentence; it does not change while nothing happens.
+	Text string
+}

@@ -1,0 +1,170 @@
+package capacity
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// Resources is an amount of everything that a node offers and a pod takes, in
+// the units that kube-scheduler counts in.
+type Resources struct {
+	// MilliCPU in thousandths of a CPU; Memory and EphemeralStorage in bytes.
+	MilliCPU, Memory, EphemeralStorage int64
+	// Pods is the number of pods: 1 for a pod, the pod limit for a node.
+	Pods int64
+	// Scalar holds extended resources and huge pages; nil when there are none.
+	Scalar map[corev1.ResourceName]int64
+}
+
+// ResourcesOf converts a resource list. Amounts beyond what fits an int64 are
+// clamped, negative ones count as zero.
+func ResourcesOf(list corev1.ResourceList) Resources {
+	var r Resources
+	for name, quantity := range list {
+		switch name {
+		case corev1.ResourceCPU:
+			r.MilliCPU = max(0, quantity.MilliValue())
+		case corev1.ResourceMemory:
+			r.Memory = max(0, quantity.Value())
+		case corev1.ResourceEphemeralStorage:
+			r.EphemeralStorage = max(0, quantity.Value())
+		case corev1.ResourcePods:
+			r.Pods = max(0, quantity.Value())
+		default:
+			if v := max(0, quantity.Value()); v > 0 {
+				if r.Scalar == nil {
+					r.Scalar = map[corev1.ResourceName]int64{}
+				}
+				r.Scalar[name] = v
+			}
+		}
+	}
+	return r
+}
+
+// PodRequests returns what the scheduler reserves for a pod of this spec: init
+// containers, sidecars, pod-level resources and overhead included.
+func PodRequests(spec *corev1.PodSpec) Resources {
+	r := ResourcesOf(resourcehelper.PodRequests(&corev1.Pod{Spec: *spec}, resourcehelper.PodResourcesOptions{}))
+	r.Pods = 1
+	return r
+}
+
+// Add returns r + o. Sums saturate instead of overflowing.
+func (r Resources) Add(o Resources) Resources { return r.combine(o, addSaturated) }
+
+// Sub returns r - o. Differences may be negative.
+func (r Resources) Sub(o Resources) Resources {
+	return r.combine(o, func(a, b int64) int64 { return addSaturated(a, -b) })
+}
+
+// max returns the larger amount of each resource.
+func (r Resources) max(o Resources) Resources {
+	return r.combine(o, func(a, b int64) int64 { return max(a, b) })
+}
+
+func (r Resources) combine(o Resources, op func(a, b int64) int64) Resources {
+	r.MilliCPU = op(r.MilliCPU, o.MilliCPU)
+	r.Memory = op(r.Memory, o.Memory)
+	r.EphemeralStorage = op(r.EphemeralStorage, o.EphemeralStorage)
+	r.Pods = op(r.Pods, o.Pods)
+	if len(o.Scalar) > 0 {
+		scalar := maps.Clone(r.Scalar)
+		if scalar == nil {
+			scalar = make(map[corev1.ResourceName]int64, len(o.Scalar))
+		}
+		for name, v := range o.Scalar {
+			scalar[name] = op(scalar[name], v)
+		}
+		r.Scalar = scalar
+	}
+	return r
+}
+
+func addSaturated(a, b int64) int64 {
+	switch sum := a + b; {
+	case a > 0 && b > 0 && sum < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && sum >= 0:
+		return math.MinInt64
+	default:
+		return sum
+	}
+}
+
+// Holds reports whether request fits into r. A resource that is not requested
+// is not compared, as in kube-scheduler, so an overcommitted one does no harm.
+func (r Resources) Holds(request Resources) bool {
+	return r.lacks(request) == ""
+}
+
+// lacks returns the name of the first resource that r has too little of for
+// the request, or "".
+func (r Resources) lacks(request Resources) corev1.ResourceName {
+	switch {
+	case request.MilliCPU > 0 && request.MilliCPU > r.MilliCPU:
+		return corev1.ResourceCPU
+	case request.Memory > 0 && request.Memory > r.Memory:
+		return corev1.ResourceMemory
+	case request.EphemeralStorage > 0 && request.EphemeralStorage > r.EphemeralStorage:
+		return corev1.ResourceEphemeralStorage
+	case request.Pods > r.Pods:
+		return corev1.ResourcePods
+	}
+	for _, name := range slices.Sorted(maps.Keys(request.Scalar)) {
+		if request.Scalar[name] > r.Scalar[name] {
+			return name
+		}
+	}
+	return ""
+}
+
+// count returns how many times request fits into r, at most limit.
+func (r Resources) count(request Resources, limit int) int {
+	n := int64(limit)
+	per := func(have, want int64) {
+		if want > 0 {
+			n = min(n, max(0, have/want))
+		}
+	}
+	per(r.MilliCPU, request.MilliCPU)
+	per(r.Memory, request.Memory)
+	per(r.EphemeralStorage, request.EphemeralStorage)
+	per(r.Pods, request.Pods)
+	for name, want := range request.Scalar {
+		per(r.Scalar[name], want)
+	}
+	return int(n)
+}
+
+// amount returns the amount of one resource.
+func (r Resources) amount(name corev1.ResourceName) int64 {
+	switch name {
+	case corev1.ResourceCPU:
+		return r.MilliCPU
+	case corev1.ResourceMemory:
+		return r.Memory
+	case corev1.ResourceEphemeralStorage:
+		return r.EphemeralStorage
+	case corev1.ResourcePods:
+		return r.Pods
+	}
+	return r.Scalar[name]
+}
+
+// format shows an amount of the named resource the way people write it.
+func format(name corev1.ResourceName, amount int64) string {
+	switch name {
+	case corev1.ResourceCPU:
+		return strconv.FormatFloat(float64(amount)/1000, 'g', 4, 64) + " cpu"
+	case corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+		return fmt.Sprintf("%.1f GiB of %s", float64(amount)/(1<<30), name)
+	}
+	return fmt.Sprintf("%d %s", amount, name)
+}
