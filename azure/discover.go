@@ -1,0 +1,127 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// scaleSet is a set of the resource group with its tags read.
+type scaleSet struct {
+	capacity.Pool
+	// tagsErr is what is wrong with the tags.
+	tagsErr error
+}
+
+// Pools lists the scale sets of Tidegate's own resource group that are pools:
+// those tagged for Tidegate or, where none is, those of which an instance is a
+// node of this cluster. Once found that way a set stays a pool, also with no
+// instance left, until this process ends. Sets that are switched off or belong
+// to another autoscaler are left alone, as is the set of Tidegate's own VM.
+func (c *Cloud) Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the scale sets: %w", err)
+	}
+	var sets []scaleSet
+	pager := conn.sets.NewListPager(conn.machine.ResourceGroup, nil)
+	for pager.More() {
+		page, err := pager.NextPage(ctx)
+		if err = c.outcome(conn, actionReadSets, err); err != nil {
+			return nil, fmt.Errorf("list the scale sets of resource group %s: %w", conn.machine.ResourceGroup, err)
+		}
+		for _, set := range page.Value {
+			sets = append(sets, readSet(set))
+		}
+	}
+	tagged, untagged := candidates(sets, conn.machine)
+	if len(tagged) > 0 {
+		return c.report(tagged), nil
+	}
+	nodeVMIDs = slices.Sorted(slices.Values(nodeVMIDs))
+	var found []scaleSet
+	for _, set := range untagged {
+		ours, err := c.members.isPool(set.Pool, nodeVMIDs, func() ([]*armcompute.VirtualMachineScaleSetVM, error) {
+			return c.list(ctx, conn, set.Name, nil)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the instances of %s: %w", set.Name, err)
+		}
+		if ours {
+			found = append(found, set)
+		}
+	}
+	return c.report(found), nil
+}
+
+func readSet(set *armcompute.VirtualMachineScaleSet) scaleSet {
+	tags := make(map[string]string, len(set.Tags))
+	for k, v := range set.Tags {
+		tags[k] = deref(v)
+	}
+	settings, err := api.ParsePoolTags(tags)
+	s := scaleSet{Pool: capacity.Pool{Name: deref(set.Name), Settings: settings, Refused: refused(set)}, tagsErr: err}
+	if set.SKU != nil {
+		s.Capacity = int(deref(set.SKU.Capacity))
+		s.VMSize = deref(set.SKU.Name)
+	}
+	return s
+}
+
+// refused says why a set must not be managed, or "".
+func refused(set *armcompute.VirtualMachineScaleSet) string {
+	p := set.Properties
+	switch {
+	case p == nil:
+		return ""
+	case deref(p.OrchestrationMode) == armcompute.OrchestrationModeFlexible:
+		return "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"
+	case deref(p.Overprovision):
+		return "overprovision is on, so Azure buys surplus machines and deletes some of its own choice; switch it off: az vmss update --set overprovision=false"
+	}
+	return ""
+}
+
+// candidates sorts out the sets that may be pools: those tagged for Tidegate,
+// and those whose tags leave it open.
+func candidates(sets []scaleSet, own Machine) (tagged, untagged []scaleSet) {
+	for _, s := range sets {
+		enabled := s.Settings.Enabled
+		switch {
+		case own.guardOwn(s.Name) != nil:
+		case enabled != nil && *enabled:
+			tagged = append(tagged, s)
+		case enabled == nil && !s.Settings.OtherAutoscaler:
+			untagged = append(untagged, s)
+		}
+	}
+	return tagged, untagged
+}
+
+// report returns the pools and logs what is wrong with their tags, when it
+// changes.
+func (c *Cloud) report(sets []scaleSet) []capacity.Pool {
+	pools := make([]capacity.Pool, 0, len(sets))
+	wrong := map[string]string{}
+	for _, s := range sets {
+		pools = append(pools, s.Pool)
+		if s.tagsErr != nil {
+			wrong[s.Name] = s.tagsErr.Error()
+		}
+	}
+	c.mu.Lock()
+	before := c.wrongTags
+	c.wrongTags = wrong
+	c.mu.Unlock()
+	for name, text := range wrong {
+		if before[name] != text {
+			c.options.Log.Info("scale set has unusable tags", "pool", name, "problem", text)
+		}
+	}
+	return pools
+}

@@ -1,0 +1,101 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// Instances lists the machines of a pool with their present state.
+func (c *Cloud) Instances(ctx context.Context, pool string) ([]capacity.Instance, error) {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the instances of %s: %w", pool, err)
+	}
+	vms, err := c.list(ctx, conn, pool, to.Ptr("instanceView"))
+	if err != nil {
+		return nil, fmt.Errorf("list the instances of %s: %w", pool, err)
+	}
+	instances := make([]capacity.Instance, 0, len(vms))
+	for _, vm := range vms {
+		instances = append(instances, instance(vm))
+	}
+	return instances, nil
+}
+
+// list reads all pages of a set's instances.
+func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand *string) ([]*armcompute.VirtualMachineScaleSetVM, error) {
+	var vms []*armcompute.VirtualMachineScaleSetVM
+	pager := conn.vms.NewListPager(conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetVMsClientListOptions{Expand: expand})
+	for pager.More() {
+		page, err := pager.NextPage(ctx)
+		if err = c.outcome(conn, actionReadInstances, err); err != nil {
+			return nil, err
+		}
+		vms = append(vms, page.Value...)
+	}
+	return vms, nil
+}
+
+// instance reads what Tidegate needs of a VM; what is missing stays empty.
+func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
+	i := capacity.Instance{ID: deref(vm.InstanceID), State: capacity.InstanceRunning}
+	p := vm.Properties
+	if p == nil {
+		return i
+	}
+	i.VMID = strings.ToLower(deref(p.VMID))
+	i.Created = deref(p.TimeCreated)
+	power := ""
+	if view := p.InstanceView; view != nil {
+		i.ComputerName = deref(view.ComputerName)
+		for _, s := range view.Statuses {
+			if s != nil && strings.HasPrefix(deref(s.Code), "PowerState/") {
+				power = deref(s.Code)
+			}
+		}
+	}
+	if p.OSProfile != nil && p.OSProfile.ComputerName != nil {
+		i.ComputerName = *p.OSProfile.ComputerName
+	}
+	i.State = state(deref(p.ProvisioningState), power)
+	return i
+}
+
+// state reads an instance's state from Azure's two. A machine that runs counts
+// as running even while Azure still sets it up, or if it failed to: its node
+// may have joined and may carry work.
+// Source: Azure documentation, "States and billing status of Azure VMs".
+func state(provisioning, power string) capacity.InstanceState {
+	switch {
+	case strings.EqualFold(provisioning, "Deleting"):
+		return capacity.InstanceDeleting
+	case power == "PowerState/running":
+		return capacity.InstanceRunning
+	case strings.EqualFold(provisioning, "Creating"):
+		return capacity.InstanceCreating
+	case strings.EqualFold(provisioning, "Failed"):
+		return capacity.InstanceFailed
+	}
+	switch power {
+	case "PowerState/starting":
+		return capacity.InstanceCreating
+	case "PowerState/stopping", "PowerState/stopped", "PowerState/deallocating", "PowerState/deallocated":
+		return capacity.InstanceStopped
+	}
+	return capacity.InstanceRunning
+}
+
+// deref returns what p points to, or the zero value.
+func deref[T any](p *T) T {
+	var zero T
+	if p == nil {
+		return zero
+	}
+	return *p
+}
