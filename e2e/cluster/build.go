@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Binary returns the path of the kube binary (see cmd/kube) and builds it if this machine has not done so yet for
@@ -40,7 +42,7 @@ func Binary(ctx context.Context, out io.Writer) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lock(filepath.Join(root, "build.lock"))
+	unlock, err := lock(ctx, filepath.Join(root, "build.lock"), out)
 	if err != nil {
 		return "", err
 	}
@@ -123,14 +125,30 @@ func sourceHash(module string) (string, error) {
 }
 
 // lock waits until no other process holds the file; the kernel releases it if this process dies.
-func lock(path string) (unlock func(), err error) {
+func lock(ctx context.Context, path string, out io.Writer) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for waited := false; ; waited = true {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			file.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !waited {
+			fmt.Fprintln(out, "waiting for another build of kube-apiserver and friends")
+		}
+		select {
+		case <-ctx.Done():
+			file.Close()
+			return nil, fmt.Errorf("wait for another build, which holds %s: %w", path, ctx.Err())
+		case <-tick.C:
+		}
 	}
-	return func() { file.Close() }, nil
 }

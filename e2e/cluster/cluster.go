@@ -10,23 +10,18 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Names of the components, as [Cluster.Restart] and its siblings take them and as the log files are called. Further
@@ -39,12 +34,8 @@ const (
 	KWOK              = "kwok"
 )
 
-const (
-	// startTimeout is how long one component may take until it is healthy; the slowest needs about 3 s when idle.
-	startTimeout = 2 * time.Minute
-	// stopGrace is how long a component that is asked to end may finish its work.
-	stopGrace = 10 * time.Second
-)
+// startTimeout is how long one component may take until it is healthy; the slowest needs 2 s on an idle machine.
+const startTimeout = 2 * time.Minute
 
 // Options describe a cluster. The zero value is a good one.
 type Options struct {
@@ -143,7 +134,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := c.populate(ctx); err != nil {
+	if err := errors.Join(c.publishAPIServers(ctx), c.silenceDeadMachines(ctx)); err != nil {
 		return err
 	}
 
@@ -210,7 +201,8 @@ func (c *Cluster) StartComponent(ctx context.Context, name string) error {
 	return nil
 }
 
-// StopComponent asks a component to end and waits until it is gone.
+// StopComponent kills a component, as a crash would, and waits until it is gone. (Asked to end, kube-apiserver would
+// wait a minute for the watches of others.)
 func (c *Cluster) StopComponent(name string) error {
 	c.mu.Lock()
 	p := c.running[name]
@@ -219,11 +211,11 @@ func (c *Cluster) StopComponent(name string) error {
 	if p == nil {
 		return fmt.Errorf("stop %s: it is not running", name)
 	}
-	p.terminate(stopGrace)
+	p.kill()
 	return nil
 }
 
-// Restart stops a component and starts it again, on the same port and with the same arguments.
+// Restart kills a component and starts it again, on the same port and with the same arguments.
 func (c *Cluster) Restart(ctx context.Context, name string) error {
 	if err := c.StopComponent(name); err != nil {
 		return err
@@ -245,11 +237,21 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
 // Kubectl runs kubectl as administrator and returns what it printed, warnings included.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return c.kubectl(ctx, nil, args)
+}
+
+// Apply applies the manifests, YAML documents, as administrator and returns what kubectl printed, warnings included.
+func (c *Cluster) Apply(ctx context.Context, manifests string) (string, error) {
+	return c.kubectl(ctx, strings.NewReader(manifests), []string{"apply", "--filename=-"})
+}
+
+func (c *Cluster) kubectl(ctx context.Context, stdin io.Reader, args []string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.KubectlPath, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "KUBECACHEDIR="+filepath.Join(c.Dir, "kubectl-cache"))
+	cmd.Stdin = stdin
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "KUBECACHEDIR="+c.file("kubectl-cache"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return string(out), fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
+		return string(out), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out), nil
 }
@@ -261,80 +263,9 @@ func (c *Cluster) ServingCert(name string, hosts ...string) (dir string, err err
 	if err != nil {
 		return "", err
 	}
-	dir = filepath.Join(c.Dir, name)
+	dir = c.file(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
 	return dir, writePair(dir, "tls", certPEM, keyPEM)
 }
-
-// connect makes the administrator's kubeconfig and client.
-func (c *Cluster) connect() (err error) {
-	if c.Kubeconfig, err = c.UserKubeconfig("admin", "system:masters"); err != nil {
-		return err
-	}
-	if c.config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
-		return err
-	}
-	c.config.QPS = -1
-	own := rest.CopyConfig(c.config)
-	own.WarningHandler = rest.NoWarnings{} // such as that endpoints of the type FQDN are deprecated
-	c.client, err = kubernetes.NewForConfig(own)
-	return err
-}
-
-// awaitHealthy polls until the process answers, ends, or the context does.
-func (p *process) awaitHealthy(ctx context.Context, healthy func(context.Context) error) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := healthy(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.done:
-			return p.failure()
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not become healthy (%w; last answer: %v); its log %s ends with:\n%s", p.name, ctx.Err(), err, p.log, tail(p.log, 15))
-		case <-tick.C:
-		}
-	}
-}
-
-// listens reports whether someone accepts connections there.
-func listens(network, address string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-}
-
-// answersOK reports whether a GET of the URL is answered with 200; roots may be nil for plain HTTP.
-func answersOK(url string, roots *x509.CertPool) func(context.Context) error {
-	client := &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true},
-		Timeout:   time.Second,
-	}
-	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		answer, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			body, _ := io.ReadAll(io.LimitReader(answer.Body, 4096))
-			return fmt.Errorf("%s: %s: %s", url, answer.Status, body)
-		}
-		return nil
-	}
-}
-
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

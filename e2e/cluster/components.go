@@ -2,23 +2,12 @@ package cluster
 
 import (
 	"crypto/x509"
-	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"k8s.io/client-go/util/keyutil"
 )
-
-// nodeSelector is the annotation, and its value, of the nodes that KWOK keeps alive.
-const nodeSelector = "kwok.x-k8s.io/node=fake"
-
-// RunFor is the annotation of a pod that ends: so many seconds after its start it has succeeded ("40s" or "40"; whole
-// seconds count). A pod without it runs until it is deleted.
-const RunFor = "e2e.tidegate.io/run-for"
-
-//go:embed kwok.yaml
-var kwokConfig []byte
 
 // prepare writes the files that the components read, and decides their ports and arguments.
 func (c *Cluster) prepare() (err error) {
@@ -196,7 +185,7 @@ func (c *Cluster) kwok(*x509.CertPool) (component, error) {
 		args: []string{KWOK,
 			"--config=" + c.file("kwok.yaml"),
 			"--kubeconfig=" + kubeconfig,
-			"--manage-nodes-with-annotation-selector=" + nodeSelector,
+			"--manage-nodes-with-annotation-selector=" + NodeAnnotation + "=" + NodeAnnotationValue,
 			// It renews a lease every quarter of this.
 			"--node-lease-duration-seconds=" + fmt.Sprint(max(1, int(c.options.NodeGracePeriod.Seconds()))),
 			"--server-address=" + hostPort("127.0.0.1", port),

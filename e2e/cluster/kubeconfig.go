@@ -3,14 +3,30 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
+
+// connect makes the administrator's kubeconfig and client.
+func (c *Cluster) connect() (err error) {
+	if c.Kubeconfig, err = c.UserKubeconfig("admin", "system:masters"); err != nil {
+		return err
+	}
+	if c.config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
+		return err
+	}
+	c.config.QPS = -1
+	own := rest.CopyConfig(c.config)
+	own.WarningHandler = rest.NoWarnings{} // such as that endpoints of the type FQDN are deprecated
+	c.client, err = kubernetes.NewForConfig(own)
+	return err
+}
 
 // UserKubeconfig writes a kubeconfig whose holder is the user, a member of the groups, and returns its path. RBAC
 // decides what that user may do; the group system:masters may do everything.
@@ -40,7 +56,7 @@ func (c *Cluster) writeKubeconfig(name string, auth *clientcmdapi.AuthInfo) (str
 	config.AuthInfos[name] = auth
 	config.Contexts["e2e"] = &clientcmdapi.Context{Cluster: "e2e", AuthInfo: name}
 	config.CurrentContext = "e2e"
-	path := filepath.Join(c.Dir, strings.ReplaceAll(name, ":", "-")+".kubeconfig")
+	path := c.file(strings.ReplaceAll(name, ":", "-") + ".kubeconfig")
 	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		return "", fmt.Errorf("write the kubeconfig of %s: %w", name, err)
 	}

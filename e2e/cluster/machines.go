@@ -4,16 +4,27 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"net/url"
-	"strconv"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
+// A Node with this annotation and value is a machine that is switched on.
+const (
+	NodeAnnotation      = "kwok.x-k8s.io/node"
+	NodeAnnotationValue = "fake"
+)
+
+// RunFor is the annotation of a pod that ends: so many seconds after its start it has succeeded ("40s" or "40"; whole
+// seconds count). A pod without it runs until it is deleted.
+const RunFor = "e2e.tidegate.io/run-for"
+
 //go:embed dead-machines.yaml
 var deadMachines []byte
+
+//go:embed kwok.yaml
+var kwokConfig []byte
 
 // silenceDeadMachines makes the API server refuse what KWOK reports for machines that are switched off. KWOK itself
 // does not see that an annotation goes: it filters events by the new state, and never learns that a node left.
@@ -33,22 +44,4 @@ func (c *Cluster) silenceDeadMachines(ctx context.Context) error {
 		return fmt.Errorf("bind the policy for dead machines: %w", err)
 	}
 	return nil
-}
-
-// publishAPIServers lists the API servers as endpoints of the service kubernetes, which they do not do themselves on
-// loopback addresses.
-func (c *Cluster) publishAPIServers(ctx context.Context) error {
-	var hosts []string
-	var port int
-	for _, server := range c.Servers {
-		address, err := url.Parse(server)
-		if err != nil {
-			return err
-		}
-		hosts = append(hosts, address.Hostname())
-		if port, err = strconv.Atoi(address.Port()); err != nil {
-			return err
-		}
-	}
-	return c.RouteService(ctx, metav1.NamespaceDefault, "kubernetes", "https", port, hosts...)
 }

@@ -2,10 +2,11 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
+	"strconv"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,7 +71,22 @@ func (c *Cluster) RouteService(ctx context.Context, namespace, service, portName
 	return nil
 }
 
-// populate adds what a cluster of machines would have by itself.
-func (c *Cluster) populate(ctx context.Context) error {
-	return errors.Join(c.publishAPIServers(ctx), c.silenceDeadMachines(ctx))
+// publishAPIServers lists the API servers as endpoints of the service kubernetes, which they do not do themselves on
+// loopback addresses.
+func (c *Cluster) publishAPIServers(ctx context.Context) error {
+	var addresses []string
+	var port int
+	for _, server := range c.Servers {
+		address, err := url.Parse(server)
+		if err != nil {
+			return err
+		}
+		addresses = append(addresses, address.Hostname())
+		if port, err = strconv.Atoi(address.Port()); err != nil {
+			return err
+		}
+	}
+	return c.RouteService(ctx, metav1.NamespaceDefault, "kubernetes", "https", port, addresses...)
 }
+
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // process is one running component. It dies with this program, whatever ends that: its standard input is a pipe
@@ -49,17 +48,7 @@ func startProcess(binary, dir, component string, args []string) (*process, error
 	return p, nil
 }
 
-// terminate asks the process to end, and makes it end when it has not done so within the grace period.
-func (p *process) terminate(grace time.Duration) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(grace):
-		p.kill()
-	}
-}
-
-// kill ends the process at once, as the death of its machine would.
+// kill ends the process at once and waits until it is gone.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
