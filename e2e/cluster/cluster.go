@@ -128,8 +128,9 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	apiServers := 1 + c.options.APIServers
-	for _, component := range c.components[:apiServers] {
+	// The first components are kine and the API servers; the others are their clients, and start side by side.
+	servers, clients := c.components[:1+c.options.APIServers], c.components[1+c.options.APIServers:]
+	for _, component := range servers {
 		if err := c.StartComponent(ctx, component.name); err != nil {
 			return err
 		}
@@ -138,10 +139,9 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 
-	rest := c.components[apiServers:]
-	errs := make([]error, len(rest))
+	errs := make([]error, len(clients))
 	var wg sync.WaitGroup
-	for i, component := range rest {
+	for i, component := range clients {
 		wg.Go(func() { errs[i] = c.StartComponent(ctx, component.name) })
 	}
 	wg.Wait()

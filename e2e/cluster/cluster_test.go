@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -25,15 +26,13 @@ import (
 )
 
 func TestAPIServerRestartLosesNothing(t *testing.T) {
-	startMachine(t, "patient")
-	createPod(t, "patient", "patient", map[string]string{cluster.RunFor: "4s"})
-	awaitPhase(t, "patient", corev1.PodRunning)
+	machine := startMachine(t)
+	before := runPod(t, machine.Name, map[string]string{cluster.RunFor: "4s"})
 	if err := shared.Restart(t.Context(), cluster.APIServer); err != nil {
 		t.Fatal(err)
 	}
-	awaitPhase(t, "patient", corev1.PodSucceeded)
-	createPod(t, "after", "patient", nil)
-	awaitPhase(t, "after", corev1.PodRunning)
+	awaitPhase(t, before, corev1.PodSucceeded)
+	runPod(t, machine.Name, nil)
 }
 
 func TestEachListedAPIServerServesTheSameCluster(t *testing.T) {
@@ -181,14 +180,13 @@ webhooks:
 	if err := shared.RouteService(t.Context(), "default", "hook", "webhook", port); err != nil {
 		t.Fatal(err)
 	}
-	attempt := 0
 	eventually(t, "kubectl prints the webhook's warning", func() error {
-		attempt++
-		out, err := shared.Kubectl(t.Context(), "create", "configmap", fmt.Sprintf("hooked-%d", attempt))
+		name := "hooked-" + rand.String(5)
+		out, err := shared.Kubectl(t.Context(), "create", "configmap", name)
 		if err != nil {
 			return err
 		}
-		if diff := cmp.Diff("Warning: seen by the hook\n"+fmt.Sprintf("configmap/hooked-%d created\n", attempt), out); diff != "" {
+		if diff := cmp.Diff("Warning: seen by the hook\nconfigmap/"+name+" created\n", out); diff != "" {
 			return fmt.Errorf("kubectl printed (-want +got):\n%s", diff)
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
@@ -27,8 +28,9 @@ func client(t *testing.T) kubernetes.Interface {
 }
 
 // startMachine creates a Node as an agent would register it and waits until it is Ready.
-func startMachine(t *testing.T, name string) *corev1.Node {
+func startMachine(t *testing.T) *corev1.Node {
 	t.Helper()
+	name := "machine-" + rand.String(5)
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU:    resource.MustParse("4"),
 		corev1.ResourceMemory: resource.MustParse("8Gi"),
@@ -82,31 +84,32 @@ func podTemplate(node string, annotations map[string]string) corev1.PodTemplateS
 	}
 }
 
-func createPod(t *testing.T, name, node string, annotations map[string]string) {
+// runPod creates a pod, waits until it runs and returns its name.
+func runPod(t *testing.T, node string, annotations map[string]string) (name string) {
 	t.Helper()
 	template := podTemplate(node, annotations)
-	template.Name = name
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	pod.Name = "pod-" + rand.String(5)
 	if _, err := client(t).CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	awaitPhase(t, pod.Name, corev1.PodRunning)
+	return pod.Name
 }
 
-func awaitPhase(t *testing.T, pod string, want corev1.PodPhase) *corev1.Pod {
+func awaitPhase(t *testing.T, pod string, want corev1.PodPhase) {
 	t.Helper()
-	var got *corev1.Pod
-	eventually(t, fmt.Sprintf("pod %s is %s", pod, want), func() (err error) {
-		got, err = client(t).CoreV1().Pods("default").Get(t.Context(), pod, metav1.GetOptions{})
+	eventually(t, fmt.Sprintf("pod %s is %s", pod, want), func() error {
+		got, err := client(t).CoreV1().Pods("default").Get(t.Context(), pod, metav1.GetOptions{})
 		if err == nil && got.Status.Phase != want {
 			err = fmt.Errorf("it is %s", got.Status.Phase)
 		}
 		return err
 	})
-	return got
 }
 
 func TestNodeKeepsWhatItRegistered(t *testing.T) {
-	want := startMachine(t, "registered")
+	want := startMachine(t)
 	got, err := client(t).CoreV1().Nodes().Get(t.Context(), want.Name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -127,29 +130,29 @@ func TestNodeKeepsWhatItRegistered(t *testing.T) {
 }
 
 func TestJobRunsForItsTime(t *testing.T) {
-	startMachine(t, "worker")
+	machine := startMachine(t)
 	jobs := client(t).BatchV1().Jobs("default")
-	three := int32(3)
+	name, three := "job-"+rand.String(5), int32(3)
 	const runFor = 3 * time.Second
 	_, err := jobs.Create(t.Context(), &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Name: "three"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: batchv1.JobSpec{
 			Parallelism: &three,
 			Completions: &three,
-			Template:    podTemplate("worker", map[string]string{cluster.RunFor: runFor.String()}),
+			Template:    podTemplate(machine.Name, map[string]string{cluster.RunFor: runFor.String()}),
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the Job is complete", func() error {
-		job, err := jobs.Get(t.Context(), "three", metav1.GetOptions{})
+		job, err := jobs.Get(t.Context(), name, metav1.GetOptions{})
 		if err == nil && job.Status.CompletionTime == nil {
 			err = fmt.Errorf("status %+v", job.Status)
 		}
 		return err
 	})
-	pods, err := client(t).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=three"})
+	pods, err := client(t).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,14 +169,13 @@ func TestJobRunsForItsTime(t *testing.T) {
 
 // A change to a pod must not set its clock back.
 func TestPodChangedWhileRunningEndsOnTime(t *testing.T) {
-	startMachine(t, "changing")
 	const runFor = 4 * time.Second
-	createPod(t, "changed", "changing", map[string]string{cluster.RunFor: runFor.String()})
-	started := awaitPhase(t, "changed", corev1.PodRunning).Status.StartTime
+	pod := runPod(t, startMachine(t).Name, map[string]string{cluster.RunFor: runFor.String()})
+	started := getPod(t, pod).Status.StartTime
 	pods := client(t).CoreV1().Pods("default")
-	for i := 0; getPod(t, "changed").Status.Phase == corev1.PodRunning; i++ {
+	for i := 0; getPod(t, pod).Status.Phase == corev1.PodRunning; i++ {
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{"seen":"%d"}}}`, i)
-		if _, err := pods.Patch(t.Context(), "changed", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		if _, err := pods.Patch(t.Context(), pod, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if time.Since(started.Time) > 10*runFor {
@@ -181,7 +183,7 @@ func TestPodChangedWhileRunningEndsOnTime(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	awaitPhase(t, "changed", corev1.PodSucceeded)
+	awaitPhase(t, pod, corev1.PodSucceeded)
 }
 
 func getPod(t *testing.T, pod string) *corev1.Pod {
@@ -194,11 +196,9 @@ func getPod(t *testing.T, pod string) *corev1.Pod {
 }
 
 func TestRunningPodCanBeDeleted(t *testing.T) {
-	startMachine(t, "deleting")
-	createPod(t, "endless", "deleting", nil)
-	awaitPhase(t, "endless", corev1.PodRunning)
-	deletePod(t, "endless")
-	awaitGone(t, "endless")
+	pod := runPod(t, startMachine(t).Name, nil)
+	deletePod(t, pod)
+	awaitGone(t, pod)
 }
 
 func deletePod(t *testing.T, pod string) {
@@ -220,38 +220,34 @@ func awaitGone(t *testing.T, pod string) {
 }
 
 func TestDeadMachineFallsSilent(t *testing.T) {
-	startMachine(t, "dying")
-	startMachine(t, "living")
-	createPod(t, "unfinished", "dying", map[string]string{cluster.RunFor: "5s"})
-	createPod(t, "undeleted", "dying", nil)
-	createPod(t, "deleted", "living", nil)
-	for _, pod := range []string{"unfinished", "undeleted", "deleted"} {
-		awaitPhase(t, pod, corev1.PodRunning)
-	}
+	dying, living := startMachine(t).Name, startMachine(t).Name
+	unfinished := runPod(t, dying, map[string]string{cluster.RunFor: "5s"})
+	undeleted := runPod(t, dying, nil)
+	deleted := runPod(t, living, nil)
 
 	nodes := client(t).CoreV1().Nodes()
 	off := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, cluster.NodeAnnotation)
-	if _, err := nodes.Patch(t.Context(), "dying", types.MergePatchType, []byte(off), metav1.PatchOptions{}); err != nil {
+	if _, err := nodes.Patch(t.Context(), dying, types.MergePatchType, []byte(off), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitReady(t, "dying", corev1.ConditionUnknown)
-	if pod := getPod(t, "unfinished"); pod.Status.Phase != corev1.PodRunning {
+	awaitReady(t, dying, corev1.ConditionUnknown)
+	if pod := getPod(t, unfinished); pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("a pod of a dead machine became %s", pod.Status.Phase)
 	}
-	deletePod(t, "undeleted")
+	deletePod(t, undeleted)
 	// KWOK handles pods in the order of their events: once the later one is gone, the earlier one had its turn.
-	deletePod(t, "deleted")
-	awaitGone(t, "deleted")
-	if pod := getPod(t, "undeleted"); pod.DeletionTimestamp == nil {
+	deletePod(t, deleted)
+	awaitGone(t, deleted)
+	if pod := getPod(t, undeleted); pod.DeletionTimestamp == nil {
 		t.Error("the pod that was deleted on the dead machine is not marked for deletion")
 	}
 
-	if err := nodes.Delete(t.Context(), "dying", metav1.DeleteOptions{}); err != nil {
+	if err := nodes.Delete(t.Context(), dying, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	leases := client(t).CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	eventually(t, "the lease of the dead machine is gone", func() error {
-		_, err := leases.Get(t.Context(), "dying", metav1.GetOptions{})
+		_, err := leases.Get(t.Context(), dying, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
