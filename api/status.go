@@ -20,8 +20,18 @@ type PoolStatus struct {
 	// Offers is what one machine has for pods, DaemonSets already deducted;
 	// empty while unknown.
 	Offers corev1.ResourceList `json:"offers,omitempty"`
+	// Node is how a node of the pool looks to the scheduler, learned from the
+	// last one seen; nil while unknown.
+	Node *NodeShape `json:"node,omitempty"`
 	// BootSeconds is how long a machine takes from purchase to ready, learned.
 	BootSeconds float64 `json:"bootSeconds,omitempty"`
 	// State says what keeps the pool from growing; empty if nothing does.
 	State string `json:"state,omitempty"`
+}
+
+// NodeShape is what the scheduler sees of a node.
+type NodeShape struct {
+	Labels      map[string]string   `json:"labels,omitempty"`
+	Taints      []corev1.Taint      `json:"taints,omitempty"`
+	Allocatable corev1.ResourceList `json:"allocatable"`
 }

@@ -70,6 +70,8 @@ type Step struct {
 	Why string
 	// Rescue is true for an Unmark or Unfence because demand wants the node.
 	Rescue bool
+	// Unproved is true for an Unfence because nobody enforces the fence.
+	Unproved bool
 }
 
 // Eviction removes a pod from a node that is being deleted.

@@ -74,3 +74,8 @@ func (s Shape) withoutTaints(drop func(corev1.Taint) bool) Shape {
 	s.Taints = slices.DeleteFunc(slices.Clone(s.Taints), drop)
 	return s
 }
+
+// Offers is what a machine of that shape has for pods beside the DaemonSets'.
+func (s *Shape) Offers(daemons []*Class) Resources {
+	return s.Allocatable.Sub(overhead(s, daemons, ""))
+}

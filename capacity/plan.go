@@ -229,7 +229,7 @@ func (p *planner) addComingBins(po *pool) {
 
 // machine is a machine of the pool as it will be once it has joined.
 func (p *planner) machine(po *pool, t tier) *bin {
-	return &bin{tier: t, pool: po, shape: po.Shape, free: po.Shape.Allocatable.Sub(overhead(po.Shape, p.snapshot.Daemons, ""))}
+	return &bin{tier: t, pool: po, shape: po.Shape, free: po.Shape.Offers(p.snapshot.Daemons)}
 }
 
 // stay is how long a node will have to stay anyway.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
@@ -167,4 +168,18 @@ func format(name corev1.ResourceName, amount int64) string {
 		return fmt.Sprintf("%.1f GiB of %s", float64(amount)/(1<<30), name)
 	}
 	return fmt.Sprintf("%d %s", amount, name)
+}
+
+// List returns the amounts as Kubernetes writes them.
+func (r Resources) List() corev1.ResourceList {
+	list := corev1.ResourceList{
+		corev1.ResourceCPU:              *resource.NewMilliQuantity(r.MilliCPU, resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(r.Memory, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(r.EphemeralStorage, resource.BinarySI),
+		corev1.ResourcePods:             *resource.NewQuantity(r.Pods, resource.DecimalSI),
+	}
+	for name, amount := range r.Scalar {
+		list[name] = *resource.NewQuantity(amount, resource.DecimalSI)
+	}
+	return list
 }

@@ -95,6 +95,8 @@ func (p *planner) advance(n *Node, po *pool) {
 		p.deleting(n, po, work)
 	case n.Instance.VMID == "":
 		// Not mapped to exactly one machine: on doubt nothing is deleted.
+	case n.Recorded == "" && (!n.Ready || n.hasStartupTaint()):
+		// It is still starting.
 	case n.Recorded == "":
 		p.step(n, StepAdopt, "it is a machine of "+po.Name)
 	case n.Recorded != n.Instance.VMID:
@@ -126,7 +128,7 @@ func (p *planner) marked(n *Node, po *pool, work []*Pod) {
 		// The fence stands for the settling time before the deletion; that time
 		// is inside the idle time, not after it.
 		at := n.Retirement.EmptySince.Add(po.IdleAfter() - p.snapshot.Settle)
-		if p.before(at) {
+		if p.before(at) || p.before(n.FenceAfter) {
 			return
 		}
 		p.step(n, StepFence, "empty since "+clock(n.Retirement.EmptySince.Time))
@@ -152,6 +154,7 @@ func (p *planner) fenced(n *Node, po *pool, work []*Pod) {
 	case n.Proved.IsZero():
 		if !n.Proving.IsZero() && p.snapshot.Now.Sub(n.Proving) >= proofTimeout {
 			p.step(n, StepUnfence, "the API server did not prove the fence within "+proofTimeout.String())
+			p.decision.Steps[len(p.decision.Steps)-1].Unproved = true
 			return
 		}
 		p.step(n, StepProve, "fenced")

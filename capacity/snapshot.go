@@ -89,8 +89,9 @@ type Node struct {
 	// Proving is when this process first tried to prove the fence, and Proved
 	// when it succeeded; zero before.
 	Proving, Proved time.Time
-	// HoldUntil keeps the node from the next step after a failed one.
-	HoldUntil time.Time
+	// HoldUntil keeps the node from the next step after a failed one, and
+	// FenceAfter from the next fence after one that could not be proved.
+	HoldUntil, FenceAfter time.Time
 }
 
 // mapped reports whether it is certain which machine the node is.

@@ -1,0 +1,262 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// writeTimeout bounds one action against the API server, its reads included.
+const writeTimeout = 30 * time.Second
+
+// act hands the decision to the lanes, in place of what they still had to do.
+func (m *Manager) act(o *observation, d capacity.Decision) {
+	m.lanes.cloud.replace(m.cloudActions(o, d))
+	m.lanes.nodes.replace(m.nodeActions(o, d))
+
+	var pods, reasons []action
+	for _, e := range d.Evictions {
+		if pod := o.pods[e.UID]; pod != nil {
+			m.countLate(e)
+			pods = append(pods, action{"pod/" + string(e.UID), func(ctx context.Context) { m.evict(ctx, pod) }})
+		}
+	}
+	for _, r := range d.Releases {
+		if pod := o.pods[r.UID]; pod != nil {
+			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) { m.release(ctx, pod, r) }})
+		}
+	}
+	m.lanes.pods.replace(pods)
+	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed {
+		reasons = append(reasons, action{"status", func(ctx context.Context) { m.publish(ctx, status) }})
+	}
+	for _, r := range d.Reasons {
+		if pod := o.pods[r.UID]; pod != nil && !says(pod, r) {
+			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) { m.explain(ctx, pod, r) }})
+		}
+	}
+	m.lanes.reasons.replace(reasons)
+}
+
+// write performs one write with its failpoints and its metric. A conflict is
+// an ordinary outcome: what was planned on is older than what is there, and
+// the next plan sees it.
+func (m *Manager) write(kind string, do func() error) error {
+	m.failpoint(kind + ":before")
+	err := do()
+	m.failpoint(kind + ":after")
+	result := "ok"
+	switch {
+	case isStale(err):
+		result = "conflict"
+	case err != nil:
+		result = "error"
+	}
+	m.metrics.writes.WithLabelValues(kind, result).Inc()
+	return err
+}
+
+// isStale reports whether a write failed because its object has changed or
+// gone meanwhile.
+func isStale(err error) bool {
+	var growth *capacity.GrowError
+	return apierrors.IsConflict(err) || apierrors.IsNotFound(err) || errors.As(err, &growth) && growth.Changed
+}
+
+// report logs a write's failure unless it is an ordinary one.
+func (m *Manager) report(err error, message string, keysAndValues ...any) {
+	if !isStale(err) {
+		m.log.Error(err, message, keysAndValues...)
+	}
+}
+
+// say records an event on an object.
+func (m *Manager) say(object runtime.Object, kind, reason, action, format string, args ...any) {
+	m.events.Eventf(object, nil, kind, reason, action, format, args...)
+}
+
+// release nominates the planned node and then takes the gate, and only
+// Tidegate's gate, off the pod.
+func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Release) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	text := "released towards node " + r.Node
+	if r.Node == "" {
+		text = "released without room: " + r.Why
+	}
+	pod := cached.DeepCopy()
+	pod.Status.NominatedNodeName = r.Node
+	setCondition(pod, corev1.ConditionTrue, "Released", text, m.now())
+	err := m.write("nominate", func() error {
+		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		m.report(err, "cannot nominate a node for the pod", "pod", r.Pod, "node", r.Node)
+		return
+	}
+	gated := pod.DeepCopy()
+	pod.Spec.SchedulingGates = nil
+	for _, gate := range gated.Spec.SchedulingGates {
+		if gate.Name != api.CapacityGate {
+			pod.Spec.SchedulingGates = append(pod.Spec.SchedulingGates, gate)
+		}
+	}
+	err = m.write("ungate", func() error {
+		return m.client.Patch(ctx, pod, client.StrategicMergeFrom(gated, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		m.report(err, "cannot take the gate off the pod", "pod", r.Pod)
+		return
+	}
+	m.metrics.released.Inc()
+	m.log.Info("released pod", "pod", r.Pod, "node", r.Node, "waited", m.now().Sub(pod.CreationTimestamp.Time).Round(time.Second).String())
+	m.say(pod, corev1.EventTypeNormal, "Released", "Release", "%s", text)
+}
+
+// explain writes on the pod why it waits; an event tells when the kind of
+// reason changes.
+func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Reason) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	pod := cached.DeepCopy()
+	before := podCondition(&cached.Status, api.CapacityCondition)
+	setCondition(pod, corev1.ConditionFalse, string(r.Code), r.Text, m.now())
+	err := m.write("explain", func() error {
+		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		m.report(err, "cannot write why the pod waits", "pod", r.Pod)
+		return
+	}
+	if before == nil || before.Reason != string(r.Code) {
+		m.say(pod, corev1.EventTypeNormal, string(r.Code), "Wait", "%s", r.Text)
+	}
+}
+
+// says reports whether the pod already carries the reason.
+func says(pod *corev1.Pod, r capacity.Reason) bool {
+	c := podCondition(&pod.Status, api.CapacityCondition)
+	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == string(r.Code) && c.Message == r.Text
+}
+
+func setCondition(pod *corev1.Pod, status corev1.ConditionStatus, reason, message string, now time.Time) {
+	condition := corev1.PodCondition{
+		Type: api.CapacityCondition, Status: status, Reason: reason, Message: message,
+		LastTransitionTime: metav1.NewTime(now),
+	}
+	existing := podCondition(&pod.Status, api.CapacityCondition)
+	if existing == nil {
+		pod.Status.Conditions = append(pod.Status.Conditions, condition)
+		return
+	}
+	if existing.Status == status {
+		condition.LastTransitionTime = existing.LastTransitionTime
+	}
+	*existing = condition
+}
+
+// countLate counts a pod that landed on a node being deleted, once.
+func (m *Manager) countLate(e capacity.Eviction) {
+	if m.late[e.UID] {
+		return
+	}
+	m.late[e.UID] = true
+	m.metrics.lateBinds.Inc()
+	m.log.Error(nil, "a pod landed on a node whose deletion was committed; evicting it", "pod", e.Pod, "node", e.Node)
+}
+
+// evict removes a pod in good order, so that its owner makes a new one.
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if pod.DeletionTimestamp != nil {
+		return
+	}
+	eviction := &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
+	}
+	err := m.write("evict", func() error {
+		return m.client.SubResource("eviction").Create(ctx, pod.DeepCopy(), eviction)
+	})
+	if err != nil {
+		m.report(err, "cannot evict the pod", "pod", client.ObjectKeyFromObject(pod))
+		return
+	}
+	m.say(pod, corev1.EventTypeWarning, "Evicted", "Evict", "evicted: node %s is being deleted", pod.Spec.NodeName)
+}
+
+// cloudActions are purchases and deletions, one of each under way in a pool.
+func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
+	var actions []action
+	for _, g := range d.Grows {
+		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) { m.grow(ctx, g) }})
+	}
+	byPool := map[string][]capacity.Step{}
+	for _, s := range d.Steps {
+		if s.Kind == capacity.StepDelete {
+			byPool[s.Pool] = append(byPool[s.Pool], s)
+		}
+	}
+	for pool, steps := range byPool {
+		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) { m.delete(ctx, o, pool, steps) }})
+	}
+	return actions
+}
+
+func (m *Manager) grow(ctx context.Context, g capacity.Grow) {
+	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	defer cancel()
+	var granted int
+	err := m.write("grow", func() (err error) {
+		granted, err = m.pools.grow(ctx, g)
+		return err
+	})
+	if err != nil {
+		m.report(err, "the cloud gives no machines", "pool", g.Pool, "from", g.From, "to", g.To)
+		return
+	}
+	m.metrics.bought.WithLabelValues(g.Pool).Add(float64(granted))
+	m.log.Info("bought machines", "pool", g.Pool, "machines", granted, "capacity", g.From+granted, "why", g.Why)
+}
+
+// delete asks the cloud to delete the machines of committed nodes.
+func (m *Manager) delete(ctx context.Context, o *observation, pool string, steps []capacity.Step) {
+	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	defer cancel()
+	var refs []capacity.Ref
+	var names []string
+	for _, s := range steps {
+		refs = append(refs, capacity.Ref{ID: s.Instance.ID, VMID: s.Instance.VMID})
+		names = append(names, s.Node)
+	}
+	outcome := func(err error) {
+		for _, s := range steps {
+			if err == nil {
+				m.progress.succeeded(s.UID)
+				continue
+			}
+			m.progress.failed(s.UID)
+			m.say(o.nodes[s.Node], corev1.EventTypeWarning, "DeleteFailed", "Delete", "the cloud did not delete the machine; trying again: %v", err)
+		}
+		if err != nil {
+			m.log.Error(err, "the cloud did not delete machines; trying again", "pool", pool, "nodes", names)
+		}
+	}
+	if err := m.write("delete", func() error { return m.pools.delete(ctx, pool, refs, outcome) }); err != nil {
+		outcome(fmt.Errorf("delete %d machines of pool %s: %w", len(refs), pool, err))
+		return
+	}
+	m.log.Info("deleting machines", "pool", pool, "nodes", names)
+}

@@ -1,0 +1,276 @@
+package manager
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// converter turns Kubernetes objects into the planner's terms. It remembers
+// pods by their version, so that only what changed is converted again, and
+// interns classes, so that equal pods share one.
+type converter struct {
+	classes map[string]*capacity.Class
+	pods    map[types.UID]converted
+}
+
+type converted struct {
+	version string
+	pod     capacity.Pod
+}
+
+func newConverter() *converter {
+	return &converter{classes: map[string]*capacity.Class{}, pods: map[types.UID]converted{}}
+}
+
+// all converts the unfinished pods, and forgets pods and classes that are gone.
+func (c *converter) all(pods []corev1.Pod) []capacity.Pod {
+	out := make([]capacity.Pod, 0, len(pods))
+	kept := make(map[types.UID]converted, len(pods))
+	for i := range pods {
+		p := &pods[i]
+		if api.Finished(p) || p.DeletionTimestamp != nil && p.Spec.NodeName == "" {
+			continue
+		}
+		known, ok := c.pods[p.UID]
+		if !ok || known.version != p.ResourceVersion {
+			known = converted{version: p.ResourceVersion, pod: c.pod(p)}
+		}
+		kept[p.UID] = known
+		out = append(out, known.pod)
+	}
+	c.pods = kept
+	if len(c.classes) > 2*len(kept)+1000 {
+		c.classes = map[string]*capacity.Class{}
+		for uid, known := range c.pods {
+			c.classes[known.pod.Class.ID] = known.pod.Class
+			c.pods[uid] = known
+		}
+	}
+	return out
+}
+
+func (c *converter) pod(p *corev1.Pod) capacity.Pod {
+	request, _ := api.ParsePodRequest(p.Annotations)
+	condition := podCondition(&p.Status, api.CapacityCondition)
+	gated := api.HasCapacityGate(p)
+	pod := capacity.Pod{
+		Key:        types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
+		UID:        p.UID,
+		Work:       workOf(p, request),
+		Node:       p.Spec.NodeName,
+		Gated:      gated,
+		OthersGate: len(p.Spec.SchedulingGates) > 0 && !api.OnlyCapacityGate(p),
+		Released:   !gated && condition != nil && condition.Status == corev1.ConditionTrue,
+		Nominated:  p.Status.NominatedNodeName,
+		Priority:   corev1helpers.PodPriority(p),
+		Created:    p.CreationTimestamp.Time,
+		Gang:       request.Gang,
+		GangSize:   request.GangSize,
+		MaxWait:    request.MaxWait,
+	}
+	if scheduled := podCondition(&p.Status, corev1.PodScheduled); scheduled != nil {
+		switch scheduled.Status {
+		case corev1.ConditionTrue:
+			pod.Bound = scheduled.LastTransitionTime.Time
+		case corev1.ConditionFalse:
+			pod.Unschedulable = scheduled.Reason == corev1.PodReasonUnschedulable
+		}
+	}
+	if p.Spec.NodeName == "" {
+		pod.Class = c.class(&p.Spec, request.Pool)
+	} else {
+		// The scheduler has chosen; only what the pod takes still counts.
+		pod.Class = c.class(&corev1.PodSpec{Containers: p.Spec.Containers, InitContainers: p.Spec.InitContainers, Resources: p.Spec.Resources, Overhead: p.Spec.Overhead}, "")
+	}
+	if request.Gang != "" {
+		pod.Gang = "named/" + request.Gang
+	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
+		pod.Gang = jobGang(owner.UID)
+	}
+	pod.Ends = expectedEnd(p, request)
+	return pod
+}
+
+// jobGang is the gang of a Job's pods.
+func jobGang(job types.UID) string { return "job/" + string(job) }
+
+// workOf says what the pod is to its node.
+func workOf(p *corev1.Pod, request api.PodRequest) capacity.Work {
+	optedIn := request.OptIn != nil && *request.OptIn
+	switch {
+	case api.IsMirror(p):
+		return capacity.Mirror
+	case optedIn || api.OwnedByJob(p):
+		return capacity.Batch
+	case api.OwnedByDaemonSet(p):
+		return capacity.Daemon
+	}
+	return capacity.LongLived
+}
+
+// expectedEnd is when a running pod will end: as hinted, else by its deadline.
+func expectedEnd(p *corev1.Pod, request api.PodRequest) time.Time {
+	duration := request.ExpectedDuration
+	if duration == 0 && p.Spec.ActiveDeadlineSeconds != nil {
+		duration = time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second
+	}
+	if duration == 0 || p.Status.StartTime == nil {
+		return time.Time{}
+	}
+	return p.Status.StartTime.Add(duration)
+}
+
+// class returns the class of pods of that spec.
+func (c *converter) class(spec *corev1.PodSpec, pool string) *capacity.Class {
+	class := &capacity.Class{
+		Requests: capacity.PodRequests(spec),
+		Spec: corev1.PodSpec{
+			NodeSelector: spec.NodeSelector,
+			Tolerations:  spec.Tolerations,
+		},
+		Pool: pool,
+	}
+	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
+		class.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+		}}
+	}
+	id, err := json.Marshal(class)
+	if err != nil {
+		panic(fmt.Sprintf("encode the scheduling fields of a pod: %v", err)) // API types always encode
+	}
+	if known, ok := c.classes[string(id)]; ok {
+		return known
+	}
+	class.ID = string(id)
+	c.classes[class.ID] = class
+	return class
+}
+
+// daemons returns the classes of the DaemonSets' pods.
+func (c *converter) daemons(sets []appsv1.DaemonSet) []*capacity.Class {
+	var classes []*capacity.Class
+	for i := range sets {
+		if sets[i].DeletionTimestamp == nil {
+			classes = append(classes, c.class(&sets[i].Spec.Template.Spec, ""))
+		}
+	}
+	return classes
+}
+
+// jobs sets the gang sizes of Jobs' pods and returns the pods that Jobs have
+// yet to create. succeeded counts the Jobs' pods that have succeeded and still
+// are there: a Job's own status is behind them.
+func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int) []capacity.Expected {
+	present := map[types.UID][]*capacity.Pod{}
+	for i := range pods {
+		if job, ok := owners[pods[i].UID]; ok {
+			present[job] = append(present[job], &pods[i])
+		}
+	}
+	var expected []capacity.Expected
+	for i := range list {
+		job := &list[i]
+		own := present[job.UID]
+		want := wantedPods(job, succeeded[job.UID])
+		var like *capacity.Pod
+		for _, p := range own {
+			if p.Gang == jobGang(job.UID) {
+				p.GangSize = want
+			}
+			if p.Gated && !p.OthersGate && (like == nil || p.Key.Name < like.Key.Name) {
+				like = p
+			}
+		}
+		if missing := want - len(own); missing > 0 && like != nil {
+			expected = append(expected, capacity.Expected{Like: like.UID, Count: missing})
+		}
+	}
+	return expected
+}
+
+// wantedPods is how many pods the Job's controller wants to have at this time.
+func wantedPods(job *batchv1.Job, succeeded int) int {
+	if job.DeletionTimestamp != nil || job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return 0
+	}
+	for _, c := range job.Status.Conditions {
+		switch c.Type {
+		case batchv1.JobComplete, batchv1.JobFailed, batchv1.JobFailureTarget, batchv1.JobSuccessCriteriaMet:
+			if c.Status == corev1.ConditionTrue {
+				return 0
+			}
+		}
+	}
+	parallelism := 1
+	if job.Spec.Parallelism != nil {
+		parallelism = int(*job.Spec.Parallelism)
+	}
+	done := max(succeeded, int(job.Status.Succeeded))
+	if job.Spec.Completions == nil {
+		// A work queue: once one pod succeeds no further ones are created.
+		if done > 0 {
+			return 0
+		}
+		return parallelism
+	}
+	return max(0, min(parallelism, int(*job.Spec.Completions)-done))
+}
+
+// node converts a node; its machine is added by the mapping.
+func node(n *corev1.Node) capacity.Node {
+	return capacity.Node{
+		Name: n.Name,
+		UID:  n.UID,
+		Shape: capacity.Shape{
+			Labels:      n.Labels,
+			Taints:      n.Spec.Taints,
+			Allocatable: capacity.ResourcesOf(n.Status.Allocatable),
+		},
+		Pool:       n.Labels[api.PoolLabel],
+		Recorded:   n.Annotations[api.VMIDAnnotation],
+		Ready:      readySince(n) != nil,
+		Created:    n.CreationTimestamp.Time,
+		Keep:       api.KeepReason(n),
+		Requested:  api.RetireRequested(n),
+		Retirement: api.RetirementOf(n),
+		Fence:      api.FenceToken(n),
+		Deleting:   n.Annotations[api.DeletingAnnotation],
+	}
+}
+
+// readySince returns when the node became ready, nil if it is not.
+func readySince(n *corev1.Node) *metav1.Time {
+	for i := range n.Status.Conditions {
+		if c := &n.Status.Conditions[i]; c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+			return &c.LastTransitionTime
+		}
+	}
+	return nil
+}
+
+// identity is what the node says of its machine.
+func identity(n *corev1.Node) capacity.Identity {
+	return capacity.Identity{Name: n.Name, SystemUUID: n.Status.NodeInfo.SystemUUID, ProviderID: n.Spec.ProviderID}
+}
+
+// podCondition returns the pod's condition of that type, nil if it has none.
+func podCondition(status *corev1.PodStatus, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range status.Conditions {
+		if status.Conditions[i].Type == kind {
+			return &status.Conditions[i]
+		}
+	}
+	return nil
+}

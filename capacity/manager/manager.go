@@ -1,0 +1,229 @@
+// Package manager runs the capacity decisions: it takes a snapshot of the
+// cluster and its pools, has package capacity plan, and carries the decision
+// out. State lives in Kubernetes objects and in the cloud only.
+package manager
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+const (
+	// debounce is how long a first event waits for others before a plan.
+	debounce = 50 * time.Millisecond
+	// resync is the longest time between two plans.
+	resync = 30 * time.Second
+	// DefaultSettle is how long a proved fence stands before the live read: an
+	// API request lives 60 s at most, so what was admitted before the fence has
+	// been written by then. Source: kube-apiserver, --request-timeout.
+	DefaultSettle = time.Minute
+)
+
+// Options are what a Manager works with.
+type Options struct {
+	Cloud Cloud
+	// Cache holds pods, nodes, Jobs and DaemonSets; Client writes.
+	Cache  cache.Cache
+	Client client.Client
+	// Config and Kubernetes reach the API server itself, for proofs and live
+	// reads.
+	Config     *rest.Config
+	Kubernetes kubernetes.Interface
+	Events     events.EventRecorder
+	Metrics    prometheus.Registerer
+	Log        logr.Logger
+	// Settle is how long a proved fence stands before the live read.
+	Settle time.Duration
+	// Failpoint, if set, is called before and after every write with
+	// "KIND:before" and "KIND:after".
+	Failpoint func(name string)
+}
+
+// Manager is the capacity manager. One at a time runs in a cluster.
+type Manager struct {
+	cache      cache.Cache
+	client     client.Client
+	kubernetes kubernetes.Interface
+	events     events.EventRecorder
+	log        logr.Logger
+	settle     time.Duration
+	now        func() time.Time
+	failpoint  func(string)
+
+	metrics   *metrics
+	pools     *pools
+	converter *converter
+	progress  *progress
+	prover    *prover
+	publisher *publisher
+	seen      map[types.UID]bool // nodes that were observed before
+	late      map[types.UID]bool // pods counted as late binds
+
+	kicks chan struct{}
+	lanes lanes
+}
+
+// lanes keep the kinds of action from waiting for each other.
+type lanes struct {
+	cloud, nodes, pods, reasons *dispatcher
+}
+
+// New returns a Manager that starts with Start.
+func New(o Options) *Manager {
+	m := &Manager{
+		cache: o.Cache, client: o.Client, kubernetes: o.Kubernetes,
+		events: o.Events, log: o.Log, settle: o.Settle, now: time.Now, failpoint: o.Failpoint,
+		metrics:   newMetrics(o.Metrics),
+		converter: newConverter(),
+		prover:    newProver(o.Config, o.Kubernetes),
+		late:      map[types.UID]bool{},
+		kicks:     make(chan struct{}, 1),
+	}
+	if m.failpoint == nil {
+		m.failpoint = func(string) {}
+	}
+	m.progress = newProgress(m.now)
+	m.pools = newPools(o.Cloud, m.now, o.Log, m.kick)
+	m.publisher = &publisher{client: o.Kubernetes}
+	m.lanes = lanes{
+		cloud:   newDispatcher(16, m.kick),
+		nodes:   newDispatcher(8, m.kick),
+		pods:    newDispatcher(16, m.kick),
+		reasons: newDispatcher(4, func() {}),
+	}
+	return m
+}
+
+// NeedLeaderElection says that one Manager at a time runs in a cluster.
+func (m *Manager) NeedLeaderElection() bool { return true }
+
+// Ready returns why the manager cannot do its work, nil if it can.
+func (m *Manager) Ready() error { return m.pools.failure() }
+
+// Start plans and acts until ctx ends; what is under way then is finished.
+func (m *Manager) Start(ctx context.Context) error {
+	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}} {
+		informer, err := m.cache.GetInformer(ctx, object)
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { m.kick() },
+			UpdateFunc: func(any, any) { m.kick() },
+			DeleteFunc: func(any) { m.kick() },
+		}); err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+	}
+	status, err := m.publisher.load(ctx)
+	if err != nil {
+		m.log.Error(err, "cannot read what an earlier leader published; learning anew")
+	}
+	m.pools.restore(status)
+	m.log.Info("capacity manager leads", "settle", m.settle.String())
+
+	finished := make(chan struct{})
+	running := []func(context.Context){m.pools.run, m.lanes.cloud.run, m.lanes.nodes.run, m.lanes.pods.run, m.lanes.reasons.run}
+	for _, run := range running {
+		go func() {
+			run(ctx)
+			finished <- struct{}{}
+		}()
+	}
+	m.loop(ctx)
+	for range running {
+		<-finished
+	}
+	return nil
+}
+
+// kick asks for a plan soon.
+func (m *Manager) kick() {
+	select {
+	case m.kicks <- struct{}{}:
+	default:
+	}
+}
+
+func (m *Manager) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-m.kicks:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(debounce):
+			}
+			// What was kicked meanwhile is seen by this very plan.
+			select {
+			case <-m.kicks:
+			default:
+			}
+		}
+		timer.Reset(m.step(ctx))
+	}
+}
+
+// step observes, plans and acts once, and returns when to do so again at the
+// latest.
+func (m *Manager) step(ctx context.Context) time.Duration {
+	started := m.now()
+	o, err := m.observe(ctx)
+	if err != nil {
+		m.log.Error(err, "cannot observe the cluster; trying again")
+		return time.Second
+	}
+	decision := capacity.Plan(o.snapshot)
+	m.metrics.planSeconds.Observe(m.now().Sub(started).Seconds())
+	m.measure(o)
+	m.act(o, decision)
+	if decision.NextLook.IsZero() {
+		return resync
+	}
+	return min(resync, max(debounce, decision.NextLook.Sub(m.now())))
+}
+
+// measure sets the gauges that describe the snapshot.
+func (m *Manager) measure(o *observation) {
+	gated := 0
+	for i := range o.snapshot.Pods {
+		if o.snapshot.Pods[i].Gated {
+			gated++
+		}
+	}
+	m.metrics.gated.Set(float64(gated))
+	m.metrics.cloudUp.Set(oneIf(m.pools.failure() == nil))
+	for i := range o.snapshot.Pools {
+		p := &o.snapshot.Pools[i]
+		m.metrics.poolMachines.WithLabelValues(p.Name).Set(float64(p.Capacity))
+		m.metrics.poolAway.WithLabelValues(p.Name).Set(oneIf(o.snapshot.Now.Before(p.AwayUntil)))
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

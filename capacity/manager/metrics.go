@@ -1,0 +1,55 @@
+package manager
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the capacity manager's Prometheus metrics.
+type metrics struct {
+	gated        prometheus.Gauge
+	released     prometheus.Counter
+	bought       *prometheus.CounterVec
+	retired      *prometheus.CounterVec
+	rescues      prometheus.Counter
+	lateBinds    prometheus.Counter
+	writes       *prometheus.CounterVec
+	planSeconds  prometheus.Histogram
+	proofSeconds prometheus.Histogram
+	poolMachines *prometheus.GaugeVec
+	poolAway     *prometheus.GaugeVec
+	cloudUp      prometheus.Gauge
+}
+
+func newMetrics(registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		gated: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tidegate_gated_pods", Help: "Pods that wait at the gate."}),
+		released: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_released_pods_total", Help: "Pods that were let through the gate."}),
+		bought: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_bought_machines_total", Help: "Machines that the cloud was asked for and accepted."}, []string{"pool"}),
+		retired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_retired_machines_total", Help: "Machines whose deletion the cloud has confirmed and whose node is gone."}, []string{"pool"}),
+		rescues: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_rescues_total", Help: "Marks and fences that were taken back because waiting pods need the node."}),
+		lateBinds: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_late_binds_total", Help: "Pods that landed on a node after its deletion was committed. The target is zero."}),
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_writes_total", Help: "Writes to Kubernetes and to the cloud, by kind and result (ok, conflict, error)."}, []string{"kind", "result"}),
+		planSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tidegate_plan_duration_seconds", Help: "Time to observe the cluster and plan.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+		proofSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tidegate_fence_proof_duration_seconds", Help: "Time from the first attempt to prove a fence to its proof by every API server.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		poolMachines: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidegate_pool_machines", Help: "Machines that the pool was asked for."}, []string{"pool"}),
+		poolAway: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidegate_pool_refused", Help: "1 while the pool is not asked for machines because it refused."}, []string{"pool"}),
+		cloudUp: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tidegate_cloud_up", Help: "1 if the pools could be read the last time."}),
+	}
+	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.rescues, m.lateBinds, m.writes,
+		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp)
+	return m
+}

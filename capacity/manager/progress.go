@@ -1,0 +1,115 @@
+package manager
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+const (
+	// firstHold and longestHold bound how long a node's next step waits after a
+	// failed one; it doubles each time.
+	firstHold   = 500 * time.Millisecond
+	longestHold = 5 * time.Minute
+	// disprovedHold is how long a node stays unfenced after a fence that could
+	// not be proved: somebody has to mend the policy first.
+	disprovedHold = time.Minute
+)
+
+// progress is what this process alone knows of the nodes' retirements. It is
+// not stored: a proof counts only for the process that made it, so that
+// neither a clock that differs nor an old leader can shorten the settling.
+type progress struct {
+	now   func() time.Time
+	mu    sync.Mutex
+	nodes map[types.UID]*nodeProgress
+}
+
+type nodeProgress struct {
+	token           string // the fence that proving and proved are about
+	proving, proved time.Time
+	holdUntil       time.Time
+	fenceAfter      time.Time
+	failures        int
+}
+
+func newProgress(now func() time.Time) *progress {
+	return &progress{now: now, nodes: map[types.UID]*nodeProgress{}}
+}
+
+// show adds what is known to the node.
+func (p *progress) show(n *capacity.Node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.nodes[n.UID]
+	if known == nil {
+		return
+	}
+	n.HoldUntil, n.FenceAfter = known.holdUntil, known.fenceAfter
+	if known.token == n.Fence {
+		n.Proving, n.Proved = known.proving, known.proved
+	}
+}
+
+// proof records an attempt to prove the fence with that token.
+func (p *progress) proof(node types.UID, token string, proved bool) {
+	p.change(node, func(n *nodeProgress) {
+		if n.token != token {
+			n.token, n.proving, n.proved = token, p.now(), time.Time{}
+		}
+		if proved && n.proved.IsZero() {
+			n.proved = p.now()
+		}
+	})
+}
+
+// provedIn returns how long the proof of the node's fence took.
+func (p *progress) provedIn(node types.UID) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[node]
+	if n == nil {
+		return 0
+	}
+	return n.proved.Sub(n.proving)
+}
+
+// failed holds the node's next step back, longer each time.
+func (p *progress) failed(node types.UID) {
+	p.change(node, func(n *nodeProgress) {
+		n.holdUntil = p.now().Add(min(firstHold<<min(n.failures, 20), longestHold))
+		n.failures++
+	})
+}
+
+// succeeded forgets earlier failures.
+func (p *progress) succeeded(node types.UID) {
+	p.change(node, func(n *nodeProgress) { n.failures, n.holdUntil = 0, time.Time{} })
+}
+
+// disproved keeps the node from the next fence after one that could not be
+// proved.
+func (p *progress) disproved(node types.UID) {
+	p.change(node, func(n *nodeProgress) { n.fenceAfter = p.now().Add(disprovedHold) })
+}
+
+// forget drops what is known of a node that is gone.
+func (p *progress) forget(node types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.nodes, node)
+}
+
+func (p *progress) change(node types.UID, do func(*nodeProgress)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[node]
+	if n == nil {
+		n = &nodeProgress{}
+		p.nodes[node] = n
+	}
+	do(n)
+}

@@ -1,0 +1,99 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// publisher keeps the status ConfigMap.
+type publisher struct {
+	client kubernetes.Interface
+	mu     sync.Mutex
+	last   string // what was published last
+}
+
+// load reads what an earlier leader published; nothing is not an error.
+func (p *publisher) load(ctx context.Context) (api.Status, error) {
+	var status api.Status
+	configMap, err := p.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusConfigMap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return status, nil
+	}
+	if err != nil {
+		return status, fmt.Errorf("read ConfigMap %s: %w", api.StatusConfigMap, err)
+	}
+	if err := json.Unmarshal([]byte(configMap.Data[api.StatusKey]), &status); err != nil {
+		return api.Status{}, fmt.Errorf("ConfigMap %s, key %s: %w", api.StatusConfigMap, api.StatusKey, err)
+	}
+	return status, nil
+}
+
+// changed encodes the status and reports whether it is to be published.
+func (p *publisher) changed(status api.Status) (string, bool) {
+	text, err := json.Marshal(status)
+	if err != nil {
+		panic(fmt.Sprintf("encode the status: %v", err)) // its types always encode
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return string(text), string(text) != p.last
+}
+
+// publish writes the status ConfigMap, and makes it if it is not there.
+func (p *publisher) publish(ctx context.Context, text string) error {
+	configMaps := p.client.CoreV1().ConfigMaps(api.Namespace)
+	configMap := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: api.StatusConfigMap},
+		Data:       map[string]string{api.StatusKey: text},
+	}
+	_, err := configMaps.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: api.ManagedBy})
+	if apierrors.IsNotFound(err) {
+		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{FieldManager: api.ManagedBy})
+	}
+	if err != nil {
+		return fmt.Errorf("publish the status in ConfigMap %s: %w", api.StatusConfigMap, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = text
+	return nil
+}
+
+func (m *Manager) publish(ctx context.Context, text string) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := m.write("publish", func() error { return m.publisher.publish(ctx, text) }); err != nil {
+		m.report(err, "cannot publish the status")
+	}
+}
+
+// publishedStatus is what others need to know of the pools.
+func publishedStatus(s capacity.Snapshot) api.Status {
+	status := api.Status{Pools: []api.PoolStatus{}}
+	for i := range s.Pools {
+		p := &s.Pools[i]
+		pool := api.PoolStatus{
+			Name: p.Name, Machines: p.Capacity, Min: p.Settings.Min, Max: p.Settings.Max,
+			BootSeconds: p.BootTime.Seconds(), State: p.Refused,
+		}
+		if s.Now.Before(p.AwayUntil) {
+			pool.State = p.AwayReason
+		}
+		if p.Shape != nil {
+			pool.Offers = p.Shape.Offers(s.Daemons).List()
+			pool.Node = &api.NodeShape{Labels: p.Shape.Labels, Taints: p.Shape.Taints, Allocatable: p.Shape.Allocatable.List()}
+		}
+		status.Pools = append(status.Pools, pool)
+	}
+	return status
+}

@@ -1,0 +1,276 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// nodeActions are the steps of nodes' lives, but for deletions.
+func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
+	var actions []action
+	for _, s := range d.Steps {
+		node := o.nodes[s.Node]
+		if s.Kind == capacity.StepDelete || node == nil || node.UID != s.UID {
+			continue
+		}
+		actions = append(actions, action{"node/" + s.Node, func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+			defer cancel()
+			m.perform(ctx, node, s)
+		}})
+	}
+	return actions
+}
+
+// errNotYet ends a step that is to be planned again.
+var errNotYet = errors.New("not yet")
+
+// perform takes one node one step on. Every write compares the version of the
+// node that was planned on, so that a step is never taken on an old picture.
+func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Step) {
+	var err error
+	switch s.Kind {
+	case capacity.StepAdopt:
+		err = m.adopt(ctx, node, s)
+	case capacity.StepMark:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) {
+			setRetirement(n, api.Retirement{Reason: s.Why, Since: metav1.NewTime(m.now())})
+		})
+	case capacity.StepUnmark:
+		err = m.patch(ctx, node, s, unmark)
+	case capacity.StepRecordEmpty:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) {
+			now := metav1.NewTime(m.now())
+			changeRetirement(n, func(r *api.Retirement) { r.EmptySince = &now })
+		})
+	case capacity.StepRecordBusy:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) {
+			changeRetirement(n, func(r *api.Retirement) { r.EmptySince = nil })
+		})
+	case capacity.StepFence:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) { m.fence(n) })
+	case capacity.StepUnfence:
+		err = m.unfence(ctx, node, s)
+	case capacity.StepProve:
+		err = m.prove(ctx, node)
+	case capacity.StepCommit:
+		err = m.commit(ctx, node, s)
+	case capacity.StepForget:
+		err = m.forget(ctx, node, s)
+	}
+	switch {
+	case err == nil:
+		m.progress.succeeded(node.UID)
+	case isStale(err), errors.Is(err, errNotYet):
+	default:
+		m.progress.failed(node.UID)
+		m.log.Error(err, "step failed; trying again", "step", string(s.Kind), "node", s.Node)
+	}
+}
+
+// patch changes the node and tells of it.
+func (m *Manager) patch(ctx context.Context, cached *corev1.Node, s capacity.Step, change func(*corev1.Node)) error {
+	node := cached.DeepCopy()
+	change(node)
+	err := m.write(string(s.Kind), func() error {
+		return m.client.Patch(ctx, node, client.MergeFromWithOptions(cached, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		return fmt.Errorf("%s node %s: %w", s.Kind, s.Node, err)
+	}
+	m.told(node, s)
+	return nil
+}
+
+// told logs a step that was taken, and records an event for all but the
+// bookkeeping.
+func (m *Manager) told(node *corev1.Node, s capacity.Step) {
+	m.log.Info("node "+pastTense[s.Kind], "node", s.Node, "pool", s.Pool, "why", s.Why)
+	if s.Rescue {
+		m.metrics.rescues.Inc()
+	}
+	if reason, ok := eventReasons[s.Kind]; ok {
+		m.say(node, corev1.EventTypeNormal, reason, "Retire", "%s", s.Why)
+	}
+}
+
+var pastTense = map[capacity.StepKind]string{
+	capacity.StepAdopt:       "adopted",
+	capacity.StepMark:        "marked for retirement",
+	capacity.StepUnmark:      "taken back from retirement",
+	capacity.StepRecordEmpty: "is empty",
+	capacity.StepRecordBusy:  "is in use again",
+	capacity.StepFence:       "fenced",
+	capacity.StepUnfence:     "unfenced",
+	capacity.StepCommit:      "committed to deletion",
+	capacity.StepForget:      "forgotten",
+}
+
+var eventReasons = map[capacity.StepKind]string{
+	capacity.StepAdopt:   "Adopted",
+	capacity.StepMark:    "Retiring",
+	capacity.StepUnmark:  "Rescued",
+	capacity.StepFence:   "Fenced",
+	capacity.StepUnfence: "Unfenced",
+	capacity.StepCommit:  "Deleting",
+}
+
+// adopt records which machine the node is, and learns from it.
+func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
+	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
+		metav1.SetMetaDataLabel(&n.ObjectMeta, api.PoolLabel, s.Pool)
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.VMIDAnnotation, s.Instance.VMID)
+	})
+	if err != nil {
+		return err
+	}
+	converted := node(cached)
+	ready := readySince(cached)
+	if ready != nil && !s.Instance.Created.IsZero() {
+		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), ready.Sub(s.Instance.Created))
+	} else {
+		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), 0)
+	}
+	return nil
+}
+
+// fence sets the label with a fresh token and the taint, in one patch.
+func (m *Manager) fence(n *corev1.Node) {
+	var token [16]byte
+	rand.Read(token[:])
+	metav1.SetMetaDataLabel(&n.ObjectMeta, api.RetiredLabel, hex.EncodeToString(token[:]))
+	n.Spec.Taints = append(withoutFenceTaint(n.Spec.Taints), api.FenceTaint())
+	now := metav1.NewTime(m.now())
+	changeRetirement(n, func(r *api.Retirement) { r.FencedAt = &now })
+}
+
+// unfence takes fence and mark back, in one patch. A node that could not be
+// proved fenced is held back until somebody can have mended the policy.
+func (m *Manager) unfence(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
+	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
+		delete(n.Labels, api.RetiredLabel)
+		n.Spec.Taints = withoutFenceTaint(n.Spec.Taints)
+		unmark(n)
+	})
+	if err == nil && s.Unproved {
+		m.progress.disproved(cached.UID)
+		m.log.Error(nil, "a fence could not be proved, so nothing is deleted: look at ValidatingAdmissionPolicy "+api.FencePolicy+" and its binding", "node", s.Node)
+		m.say(cached, corev1.EventTypeWarning, "FenceUnproved", "Retire", "%s; is ValidatingAdmissionPolicy %s with its binding in place?", s.Why, api.FencePolicy)
+	}
+	return err
+}
+
+// prove asks the API servers whether they enforce the node's fence.
+func (m *Manager) prove(ctx context.Context, n *corev1.Node) error {
+	token := api.FenceToken(n)
+	m.progress.proof(n.UID, token, false)
+	proved, err := m.prover.prove(ctx, n.Name, string(n.UID), token)
+	if err != nil {
+		return fmt.Errorf("prove the fence of node %s: %w", n.Name, err)
+	}
+	if !proved {
+		m.progress.failed(n.UID)
+		return errNotYet
+	}
+	m.progress.proof(n.UID, token, true)
+	m.metrics.proofSeconds.Observe(m.progress.provedIn(n.UID).Seconds())
+	m.log.Info("fence proved", "node", n.Name)
+	return nil
+}
+
+// commit reads the node and its pods from the API server itself, proves the
+// fence once more, and records that the machine is to be deleted. Work on the
+// node takes the fence back; any doubt leaves everything as it is.
+func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
+	live, err := m.kubernetes.CoreV1().Nodes().Get(ctx, s.Node, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("live read of node %s: %w", s.Node, err)
+	}
+	token := api.FenceToken(cached)
+	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" || live.Annotations[api.DeletingAnnotation] != "" {
+		return errNotYet // the next plan sees what has changed
+	}
+	work, err := m.liveWork(ctx, s.Node)
+	if err != nil {
+		return err
+	}
+	if work != nil {
+		s.Kind, s.Why = capacity.StepUnfence, fmt.Sprintf("the live read found pod %s/%s on it", work.Namespace, work.Name)
+		return m.unfence(ctx, live, s)
+	}
+	proved, err := m.prover.prove(ctx, s.Node, string(live.UID), token)
+	if err != nil {
+		return fmt.Errorf("prove the fence of node %s once more: %w", s.Node, err)
+	}
+	if !proved {
+		s.Kind, s.Why, s.Unproved = capacity.StepUnfence, "the API server no longer enforces the fence", true
+		return m.unfence(ctx, live, s)
+	}
+	return m.patch(ctx, live, s, func(n *corev1.Node) {
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.DeletingAnnotation, s.Instance.VMID)
+	})
+}
+
+// liveWork returns a pod that keeps the node from being empty, as the API
+// server and not a cache knows it; nil if there is none.
+func (m *Manager) liveWork(ctx context.Context, nodeName string) (*corev1.Pod, error) {
+	pods, err := m.kubernetes.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", nodeName).String(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("live read of the pods on node %s: %w", nodeName, err)
+	}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		request, _ := api.ParsePodRequest(p.Annotations)
+		if !api.Finished(p) && workOf(p, request).IsWork() {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// forget removes the Node object of a machine that is gone.
+func (m *Manager) forget(ctx context.Context, n *corev1.Node, s capacity.Step) error {
+	err := m.write(string(s.Kind), func() error {
+		return m.client.Delete(ctx, n.DeepCopy(), client.Preconditions{UID: &n.UID, ResourceVersion: &n.ResourceVersion})
+	})
+	if err != nil {
+		return fmt.Errorf("forget node %s: %w", s.Node, err)
+	}
+	m.progress.forget(n.UID)
+	m.metrics.retired.WithLabelValues(s.Pool).Inc()
+	m.told(n, s)
+	return nil
+}
+
+func setRetirement(n *corev1.Node, r api.Retirement) {
+	metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.RetiringAnnotation, r.Encode())
+}
+
+func changeRetirement(n *corev1.Node, change func(*api.Retirement)) {
+	r := api.RetirementOf(n)
+	if r == nil {
+		r = &api.Retirement{}
+	}
+	change(r)
+	setRetirement(n, *r)
+}
+
+func unmark(n *corev1.Node) { delete(n.Annotations, api.RetiringAnnotation) }
+
+func withoutFenceTaint(taints []corev1.Taint) []corev1.Taint {
+	return slices.DeleteFunc(slices.Clone(taints), func(t corev1.Taint) bool { return t.Key == api.RetiredTaint })
+}
