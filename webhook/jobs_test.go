@@ -32,6 +32,7 @@ func TestJobWarnings(t *testing.T) {
 		}},
 		"each fits somewhere, all nowhere": {annotations: optIn, requests: offers("10", "20Gi", ""), status: publishes(agents, big), want: []string{"requests 10 cpu, 20Gi memory; no single machine of any pool offers all of that"}},
 		"a resource that nobody has":       {annotations: optIn, requests: corev1.ResourceList{"amd.com/gpu": resource.MustParse("2")}, status: publishes(agents, big), want: []string{"requests 2 amd.com/gpu; no machine of any pool offers any"}},
+		"digits without end":               {annotations: optIn, requests: corev1.ResourceList{"cpu": resource.MustParse("1e999999999")}, status: publishes(agents), want: []string{"requests more cpu than can be counted; no machine of any pool offers that"}},
 		"limits stand for requests":        {annotations: optIn, limits: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("4")}, status: publishes(agents, big), want: []string{"requests 4 nvidia.com/gpu; the largest machine of any pool offers 1"}},
 		"requests before limits":           {annotations: optIn, requests: offers("1", "1Gi", ""), limits: offers("96", "1Gi", ""), status: publishes(agents, big)},
 		"too large for its own pool":       {annotations: map[string]string{api.GateKey: "true", api.PoolAnnotation: "agents"}, requests: offers("10", "1Gi", ""), status: publishes(agents, big), want: []string{"requests 10 cpu; the largest machine of pool agents offers 7.8"}},

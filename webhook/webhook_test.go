@@ -84,7 +84,7 @@ func FuzzMutate(f *testing.F) {
 	f.Add([]byte(`{"metadata":{"annotations":{"tidegate.io/gate":"true"}},"spec":{"containers":[{"name":"c"}]}}`))
 	f.Add([]byte(`{"metadata":{"annotations":{"tidegate.io/gate":"true"}},"spec":{"schedulingGates":[{"name":"kueue.x-k8s.io/admission"}],"newField":1}}`))
 	f.Add([]byte(`{"metadata":{"annotations":{"tidegate.io/gate":"yes","tidegate.io/gang-size":"-1"}},"spec":{}}`))
-	f.Add([]byte(`{"spec":{"template":{"metadata":{"annotations":{"tidegate.io/gate":"true"}},"spec":{"containers":[{"resources":{"requests":{"cpu":"1e30"}}}]}}}}`))
+	f.Add([]byte(`{"spec":{"template":{"metadata":{"annotations":{"tidegate.io/gate":"true"}},"spec":{"containers":[{"resources":{"requests":{"cpu":"1e999999999"}}}]}}}}`))
 	f.Add([]byte(`{"spec":{"containers":[{"resources":{"requests":{"cpu":"-1"}}}]}}`))
 	f.Add([]byte(`[]`))
 	f.Add([]byte(`null`))
