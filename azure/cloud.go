@@ -121,7 +121,7 @@ func (c *Cloud) Ready() error { return c.health.err() }
 
 // guardOwn refuses the scale set that Tidegate itself runs on.
 func (m Machine) guardOwn(pool string) error {
-	if m.ScaleSet != "" && strings.EqualFold(m.ScaleSet, pool) {
+	if strings.EqualFold(m.ScaleSet, pool) {
 		return fmt.Errorf("scale set %s holds Tidegate's own VM %s: it is never changed", pool, m.Name)
 	}
 	return nil

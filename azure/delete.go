@@ -47,9 +47,9 @@ func (c *Cloud) Delete(ctx context.Context, pool string, refs []capacity.Ref) (f
 	if err = c.outcome(conn, actionDelete, err); err != nil {
 		return nil, fmt.Errorf("delete instances of %s: %w", pool, err)
 	}
+	wait := waiter(c, conn, actionDelete, poller)
 	return func(ctx context.Context) error {
-		err := await(ctx, poller, c.options.PollInterval)
-		if err = c.outcome(conn, actionDelete, err); err != nil {
+		if err := wait(ctx); err != nil {
 			return fmt.Errorf("delete instances of %s: %w", pool, err)
 		}
 		return nil

@@ -57,9 +57,9 @@ func (c *Cloud) Grow(ctx context.Context, pool string, from, target int) (func(c
 	if err = c.outcome(conn, actionWriteSet, err); err != nil {
 		return nil, refusal(err, want)
 	}
+	wait := waiter(c, conn, actionWriteSet, poller)
 	return func(ctx context.Context) error {
-		err := await(ctx, poller, c.options.PollInterval)
-		if err = c.outcome(conn, actionWriteSet, err); err != nil {
+		if err := wait(ctx); err != nil {
 			return refusal(err, want)
 		}
 		return nil

@@ -40,9 +40,15 @@ func (m *membership) isPool(set capacity.Pool, nodeVMIDs []string, list func() (
 		m.pools, m.looked = map[string]bool{}, map[string]string{}
 	}
 	m.looked[key] = seen
+	nodes := map[string]bool{}
+	for _, id := range nodeVMIDs {
+		for _, form := range capacity.VMIDs(id) {
+			nodes[form] = true
+		}
+	}
 	m.pools[key] = slices.ContainsFunc(vms, func(vm *armcompute.VirtualMachineScaleSetVM) bool {
 		vmid := instance(vm).VMID
-		return vmid != "" && slices.ContainsFunc(nodeVMIDs, func(node string) bool { return strings.EqualFold(node, vmid) })
+		return vmid != "" && nodes[vmid]
 	})
 	return m.pools[key], nil
 }

@@ -14,6 +14,18 @@ import (
 // be read before its outcome is given up as unknown.
 const maxPollFailures = 20
 
+// waiter returns the function that waits for the operation's outcome and puts
+// it into words. Ending the wait says nothing of Azure and is not remembered.
+func waiter[T any](c *Cloud, conn *connection, action string, p *runtime.Poller[T]) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := await(ctx, p, c.options.PollInterval)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return c.outcome(conn, action, err)
+	}
+}
+
 // await waits until the operation has ended. Unlike the SDK's own loop it
 // survives what may pass while the operation goes on in Azure: a network that
 // fails for a while, a fault of Azure's, and 429 however long its Retry-After.

@@ -1,0 +1,152 @@
+package azure
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+func TestDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 4)}})
+		refs := w.refs(t, "agents")
+		victims := []capacity.Ref{refs[0], {ID: refs[2].ID, VMID: strings.ToUpper(refs[2].VMID)}}
+		start := time.Now()
+		wait, err := w.Delete(t.Context(), "agents", victims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("Delete returned after %s, want as soon as Azure accepted", took)
+		}
+		if got := w.capacity(t, "agents"); got != 2 {
+			t.Errorf("capacity %d, want Azure to have lowered it to 2", got)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.sent(http.MethodPost); n != 1 {
+			t.Errorf("%d deletions were sent for two machines of a pool, want 1", n)
+		}
+		if diff := cmp.Diff([]capacity.Ref{refs[1], refs[3]}, w.refs(t, "agents")); diff != "" {
+			t.Errorf("machines left (-want +got):\n%s", diff)
+		}
+		want := []string{"agents 0 deleteInstances by system", "agents 2 deleteInstances by system"}
+		if diff := cmp.Diff(want, w.events(emulator.InstanceDeleting)); diff != "" {
+			t.Errorf("deletions (-want +got):\n%s", diff)
+		}
+
+		// The same again: they are gone, and that is what was wanted.
+		wait, err = w.Delete(t.Context(), "agents", victims)
+		if err != nil {
+			t.Fatalf("deleting what is gone: %v", err)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Errorf("deleting what is gone: %v", err)
+		}
+		if n := w.sent(http.MethodPost); n != 1 {
+			t.Errorf("%d deletions were sent, want none for machines that are gone", n-1)
+		}
+	})
+}
+
+func TestDeleteRefused(t *testing.T) {
+	const other = "00000000-1111-4222-8333-444444444444"
+	cases := map[string]struct {
+		change func([]capacity.Ref) []capacity.Ref
+		master string
+		fault  emulator.Fault
+		want   string
+		sent   int
+	}{
+		"the ID belongs to another VM now": {
+			change: func(r []capacity.Ref) []capacity.Ref { r[1].VMID = other; return r },
+			want:   "nothing was deleted: instance 1 is VM"},
+		"no VMID": {
+			change: func(r []capacity.Ref) []capacity.Ref { r[1].VMID = ""; return r },
+			want:   "without ID or VMID"},
+		"every instance": {
+			change: func(r []capacity.Ref) []capacity.Ref { return append(r, capacity.Ref{ID: "*"}) },
+			want:   "without ID or VMID"},
+		"own set": {master: "agents", want: "holds Tidegate's own VM master: it is never changed"},
+		"refused by Azure": {fault: answer(actionDelete, 409, "Conflict", "Not now.", 0), sent: 1,
+			want: "delete instances of agents: Conflict (HTTP 409): Not now."},
+		"fault of Azure's: not repeated blindly": {fault: answer(actionDelete, 500, "InternalError", "Oops.", 0), sent: 1,
+			want: "InternalError (HTTP 500)"},
+		"cannot be read": {fault: answer(actionReadInstances, 500, "InternalError", "Oops.", 0),
+			want: "delete instances of agents: InternalError (HTTP 500)"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{Master: emulator.Master{ScaleSet: tc.master}, ScaleSets: []emulator.ScaleSet{tagged("agents", 2)}})
+				refs := w.refs(t, "agents")
+				if tc.change != nil {
+					refs = tc.change(refs)
+				}
+				if tc.fault.Operation != "" {
+					w.emulated.AddFaults(tc.fault)
+				}
+				_, err := w.Delete(t.Context(), "agents", refs)
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("error %v, want it to say %q", err, tc.want)
+				}
+				if gone := w.events(emulator.InstanceDeleting); len(gone) > 0 {
+					t.Errorf("machines were deleted nevertheless: %v", gone)
+				}
+				if n := w.sent(http.MethodPost); n != tc.sent {
+					t.Errorf("%d deletions were sent, want %d", n, tc.sent)
+				}
+			})
+		})
+	}
+}
+
+// An answer that is lost after the deed is an error, and the next attempt
+// waits for the deletion that is under way.
+func TestDeleteAnswerLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 2)}})
+		refs := w.refs(t, "agents")[:1]
+		w.emulated.AddFaults(emulator.Fault{Operation: actionDelete, Count: 1, Effect: emulator.Effect{Drop: emulator.DropAfter}})
+		if _, err := w.Delete(t.Context(), "agents", refs); err == nil || w.sent(http.MethodPost) != 1 {
+			t.Fatalf("error %v after %d attempts, want an error after 1", err, w.sent(http.MethodPost))
+		}
+		wait, err := w.Delete(t.Context(), "agents", refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"agents 0 deleteInstances by system"}, w.events(emulator.InstanceDeleted)); diff != "" {
+			t.Errorf("deleted (-want +got):\n%s", diff)
+		}
+		if got := w.capacity(t, "agents"); got != 1 {
+			t.Errorf("capacity %d, want 1", got)
+		}
+	})
+}
+
+func TestDeleteFailsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+		late := emulator.LateAllocationFailure(time.Minute)
+		late.Error = emulator.Error{Status: 409, Code: "OperationNotAllowed", Message: "A lock is in the way."}
+		w.emulated.AddFaults(emulator.Fault{Operation: actionDelete, Effect: emulator.Effect{Late: late}})
+		wait, err := w.Delete(t.Context(), "agents", w.refs(t, "agents"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t.Context()); err == nil || !strings.Contains(err.Error(), "delete instances of agents: OperationNotAllowed") || !strings.Contains(err.Error(), "A lock is in the way.") {
+			t.Errorf("error %v, want Azure's", err)
+		}
+	})
+}

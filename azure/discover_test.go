@@ -1,0 +1,246 @@
+package azure
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+func names(pools []capacity.Pool) []string {
+	names := []string{}
+	for _, p := range pools {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func TestPools(t *testing.T) {
+	const clusterAutoscaler = "k8s.io_cluster-autoscaler_enabled"
+	set := func(name string, tags map[string]string) emulator.ScaleSet {
+		return emulator.ScaleSet{Name: name, Capacity: 2, Tags: tags}
+	}
+	cases := map[string]struct {
+		sets    []emulator.ScaleSet
+		nodes   []string // sets of which an instance is a node
+		swapped bool     // the nodes report their UUIDs in the other byte order
+		master  string   // the set of Tidegate's own VM
+		want    []string
+	}{
+		"tagged": {
+			sets: []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "enabled"}), set("web", nil)},
+			want: []string{"agents"}},
+		"a tag outweighs nodes": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "enabled"}), set("web", nil)},
+			nodes: []string{"web"}, want: []string{"agents"}},
+		"no tags: the sets of the nodes": {
+			sets:  []emulator.ScaleSet{set("agents", nil), set("web", nil), set("big", map[string]string{"owner": "me"})},
+			nodes: []string{"agents", "big"}, want: []string{"agents", "big"}},
+		"no tags, no nodes": {
+			sets: []emulator.ScaleSet{set("agents", nil)}, want: []string{}},
+		"no tags, nodes of generation 1": {
+			sets:  []emulator.ScaleSet{set("agents", nil), set("web", nil)},
+			nodes: []string{"web"}, swapped: true, want: []string{"web"}},
+		"disabled": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "disabled"}), set("big", nil)},
+			nodes: []string{"agents", "big"}, want: []string{"big"}},
+		"an unreadable switch is off": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "yes please"})},
+			nodes: []string{"agents"}, want: []string{}},
+		"another autoscaler's": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{clusterAutoscaler: "true"})},
+			nodes: []string{"agents"}, want: []string{}},
+		"another autoscaler's, but tagged for Tidegate": {
+			sets: []emulator.ScaleSet{set("agents", map[string]string{clusterAutoscaler: "true", "tidegate": "enabled"})},
+			want: []string{"agents"}},
+		"own set, however it is tagged": {
+			sets:   []emulator.ScaleSet{set("Servers", map[string]string{"tidegate": "enabled"}), set("agents", nil)},
+			nodes:  []string{"Servers", "agents"},
+			master: "servers", want: []string{"agents"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: tc.sets, Master: emulator.Master{ScaleSet: tc.master}})
+				var vmids []string
+				for _, set := range tc.nodes {
+					forms := capacity.VMIDs(w.refs(t, set)[1].VMID)
+					vmid := forms[0]
+					if tc.swapped {
+						vmid = forms[1]
+					}
+					vmids = append(vmids, strings.ToUpper(vmid))
+				}
+				pools, err := w.Pools(t.Context(), vmids)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tc.want, names(pools)); diff != "" {
+					t.Errorf("pools (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestPoolDetails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{
+			{Name: "agents", Size: "Standard_D8s_v5", Capacity: 2, Tags: map[string]string{"tidegate": "enabled", "tidegate-max": "6", "tidegate-idle-after": "90s"}},
+			{Name: "flex", Flexible: true, Tags: map[string]string{"tidegate": "enabled"}},
+		}})
+		got, err := w.Pools(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		agents, err := api.ParsePoolTags(map[string]string{"tidegate": "enabled", "tidegate-max": "6", "tidegate-idle-after": "90s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flex, err := api.ParsePoolTags(map[string]string{"tidegate": "enabled"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []capacity.Pool{
+			{Name: "agents", Capacity: 2, Settings: agents, VMSize: "Standard_D8s_v5"},
+			{Name: "flex", Settings: flex, VMSize: "Standard_D8s_v5", Refused: "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("pools (-want +got):\n%s", diff)
+		}
+		if agents.Max != 6 || *agents.IdleAfter != 90*time.Second {
+			t.Errorf("settings %+v do not follow the tags", agents)
+		}
+	})
+}
+
+// Azure's overprovisioning deletes machines of its own choice.
+func TestOverprovisionIsRefused(t *testing.T) {
+	set := &armcompute.VirtualMachineScaleSet{Properties: &armcompute.VirtualMachineScaleSetProperties{Overprovision: to.Ptr(true)}}
+	if why := refused(set); !strings.Contains(why, "overprovision") {
+		t.Errorf("refused: %q, want it to name overprovision", why)
+	}
+}
+
+// A pool that was found by its nodes stays one when its last machine has gone,
+// and a set that is none is not read again without cause.
+func TestPoolsByNodesAreRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{{Name: "agents", Capacity: 1}, {Name: "web", Capacity: 1}}})
+		refs := w.refs(t, "agents")
+		nodes := []string{"unrelated", refs[0].VMID}
+		if _, err := w.Pools(t.Context(), nodes); err != nil {
+			t.Fatal(err)
+		}
+		reads := w.sent(http.MethodGet)
+		if _, err := w.Pools(t.Context(), []string{nodes[1], nodes[0]}); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.sent(http.MethodGet) - reads; n != 1 {
+			t.Errorf("%d reads although nothing changed, want 1, the list of the sets", n)
+		}
+		wait, err := w.Delete(t.Context(), "agents", refs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pools, err := w.Pools(t.Context(), []string{"unrelated"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"agents"}, names(pools)); diff != "" {
+			t.Errorf("pools once agents is empty (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestPaging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := emulator.Config{PageSize: 2}
+		var want []string
+		for i := range 5 {
+			want = append(want, fmt.Sprintf("agents%d", i))
+			cfg.ScaleSets = append(cfg.ScaleSets, tagged(want[i], 5))
+		}
+		w := newWorld(t, cfg)
+		pools, err := w.Pools(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, names(pools)); diff != "" {
+			t.Errorf("pools (-want +got):\n%s", diff)
+		}
+		instances, err := w.Instances(t.Context(), "agents4")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]bool{}
+		for _, i := range instances {
+			got[i.ComputerName] = true
+			if i.ID == "" || i.VMID != strings.ToLower(i.VMID) || i.VMID == "" || i.Created.IsZero() {
+				t.Errorf("instance %+v lacks something", i)
+			}
+		}
+		if len(got) != 5 || !got["agents4000004"] {
+			t.Errorf("computer names %v, want five that follow Azure's rule", got)
+		}
+	})
+}
+
+func TestState(t *testing.T) {
+	cases := map[string]struct {
+		provisioning, power string
+		want                capacity.InstanceState
+	}{
+		"just bought":                 {"Creating", "", capacity.InstanceCreating},
+		"boots":                       {"Creating", "PowerState/starting", capacity.InstanceCreating},
+		"runs while extensions run":   {"Creating", "PowerState/running", capacity.InstanceRunning},
+		"runs":                        {"Succeeded", "PowerState/running", capacity.InstanceRunning},
+		"no power state known":        {"Succeeded", "", capacity.InstanceRunning},
+		"runs though set-up failed":   {"Failed", "PowerState/running", capacity.InstanceRunning},
+		"failed":                      {"Failed", "", capacity.InstanceFailed},
+		"stopped from within":         {"Succeeded", "PowerState/stopped", capacity.InstanceStopped},
+		"deallocated":                 {"Succeeded", "PowerState/deallocated", capacity.InstanceStopped},
+		"started again":               {"Updating", "PowerState/starting", capacity.InstanceCreating},
+		"deleted while it still runs": {"Deleting", "PowerState/running", capacity.InstanceDeleting},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := state(tc.provisioning, tc.power); got != tc.want {
+				t.Errorf("state %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestBadTagsAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines []string
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{
+			{Name: "agents", Tags: map[string]string{"tidegate": "enabled", "tidegate-max": "many"}},
+		}}, func(o *Options) {
+			o.Log = funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+		})
+		for range 3 {
+			if pools, err := w.Pools(t.Context(), nil); err != nil || len(pools) != 1 {
+				t.Fatalf("pools %v, %v", pools, err)
+			}
+		}
+		if len(lines) != 1 || !strings.Contains(lines[0], "tidegate-max") || !strings.Contains(lines[0], `"pool"="agents"`) {
+			t.Errorf("log %q, want one line about agents and tidegate-max", lines)
+		}
+	})
+}

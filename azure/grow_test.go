@@ -1,0 +1,295 @@
+package azure
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+func growError(t *testing.T, err error) *capacity.GrowError {
+	t.Helper()
+	g, ok := errors.AsType[*capacity.GrowError](err)
+	if !ok {
+		t.Fatalf("error %v, want a *capacity.GrowError", err)
+	}
+	return g
+}
+
+func TestGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+		start := time.Now()
+		wait, err := w.Grow(t.Context(), "agents", 1, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("Grow returned after %s, want as soon as Azure accepted", took)
+		}
+		if got := w.capacity(t, "agents"); got != 3 {
+			t.Errorf("capacity %d, want 3", got)
+		}
+		states := func() (s []capacity.InstanceState) {
+			instances, err := w.Instances(t.Context(), "agents")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range instances {
+				s = append(s, i.State)
+			}
+			return s
+		}
+		if diff := cmp.Diff([]capacity.InstanceState{"Running", "Creating", "Creating"}, states()); diff != "" {
+			t.Errorf("states after the purchase (-want +got):\n%s", diff)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]capacity.InstanceState{"Running", "Running", "Running"}, states()); diff != "" {
+			t.Errorf("states after the outcome (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// answer is a fault that makes the operation answer with an error.
+func answer(operation string, status int, code, message string, retryAfter int) emulator.Fault {
+	return emulator.Fault{Operation: operation, Effect: emulator.Effect{Error: &emulator.Error{
+		Status: status, Code: code, Message: message, RetryAfterSeconds: retryAfter}}}
+}
+
+func TestGrowRefused(t *testing.T) {
+	quota := []emulator.Quota{{Family: "standardDSv5Family", Limit: 100, UsedElsewhere: 68}}
+	cases := map[string]struct {
+		from, to int // from 1 to 5 if both are 0
+		pool     string
+		fault    emulator.Fault
+		quotas   []emulator.Quota
+		master   string
+		want     capacity.GrowError
+	}{
+		"capacity is not as expected": {from: 2, to: 3,
+			want: capacity.GrowError{Reason: "agents has a capacity of 1, not 2: someone else changed it", Changed: true}},
+		"lower": {from: 1, to: 0,
+			want: capacity.GrowError{Reason: "agents was to grow from 1 to 0, which is not growth"}},
+		"lower than it is, from a stale number": {from: 0, to: 1,
+			want: capacity.GrowError{Reason: "agents has a capacity of 1, not 0: someone else changed it", Changed: true}},
+		"own set": {master: "agents",
+			want: capacity.GrowError{Reason: "it is Tidegate's own scale set"}},
+		"Flexible": {pool: "flex", from: 0, to: 1,
+			want: capacity.GrowError{Reason: "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"}},
+		"unknown set": {pool: "ghosts",
+			want: capacity.GrowError{Reason: "the scale set is gone", Changed: true}},
+		"changed between read and write": {fault: answer(actionWriteSet, 412, "ConditionNotMet", "The condition was not met.", 0),
+			want: capacity.GrowError{Reason: "the scale set was changed by someone else meanwhile", Changed: true}},
+		"quota, and what it still allows": {quotas: quota,
+			want: capacity.GrowError{Reason: "quota: standardDSv5Family 76/100 vCPU", Fits: 3}},
+		"no room at once": {fault: answer(actionWriteSet, 409, "AllocationFailed", "Allocation failed.", 0),
+			want: capacity.GrowError{Reason: "Azure has no room for this machine type in the region at present"}},
+		"not offered": {fault: answer(actionWriteSet, 409, "SkuNotAvailable", "The requested size is not available.", 0),
+			want: capacity.GrowError{Reason: "this machine type is not offered to the subscription here", RetryAfter: 30 * time.Minute}},
+		"too many requests, for long": {fault: answer(actionWriteSet, 429, "TooManyRequests", "Slow down.", 1800),
+			want: capacity.GrowError{Reason: "Azure limits the rate of requests", RetryAfter: 30 * time.Minute}},
+		"policy": {fault: answer(actionWriteSet, 403, "RequestDisallowedByPolicy", "No.", 0),
+			want: capacity.GrowError{Reason: "an Azure policy forbids it", RetryAfter: 10 * time.Minute}},
+		"another operation": {fault: answer(actionWriteSet, 409, "OperationNotAllowed", "Another operation is in progress.", 0),
+			want: capacity.GrowError{Reason: "another operation on the scale set is in progress", RetryAfter: 15 * time.Second}},
+		"Azure's own fault": {fault: answer(actionWriteSet, 503, "ServerBusy", "Later.", 0),
+			want: capacity.GrowError{Reason: "Azure has a fault of its own", RetryAfter: 30 * time.Second}},
+		"token never accepted": {fault: answer(actionWriteSet, 401, "InvalidAuthenticationToken", "No.", 0),
+			want: capacity.GrowError{Reason: "Tidegate has no access to Azure"}},
+		"no answer": {fault: emulator.Fault{Operation: "*", Effect: emulator.Effect{Drop: emulator.DropBefore}},
+			want: capacity.GrowError{Reason: "Tidegate has no access to Azure"}},
+		"something new": {fault: answer(actionWriteSet, 400, "Whatever", "Never seen.", 0),
+			want: capacity.GrowError{Reason: "Azure refuses: Whatever"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if tc.from == 0 && tc.to == 0 {
+					tc.from, tc.to = 1, 5
+				}
+				if tc.pool == "" {
+					tc.pool = "agents"
+				}
+				w := newWorld(t, emulator.Config{
+					Master: emulator.Master{ScaleSet: tc.master}, Quotas: tc.quotas,
+					ScaleSets: []emulator.ScaleSet{tagged("agents", 1), {Name: "flex", Flexible: true}},
+				})
+				if tc.fault.Operation != "" {
+					w.emulated.AddFaults(tc.fault)
+				}
+				_, err := w.Grow(t.Context(), tc.pool, tc.from, tc.to)
+				got := growError(t, err)
+				if diff := cmp.Diff(tc.want, *got, cmpopts.IgnoreFields(capacity.GrowError{}, "Err")); diff != "" {
+					t.Errorf("refusal (-want +got):\n%s\nerror: %v", diff, err)
+				}
+				if strings.Contains(err.Error(), "\n") {
+					t.Errorf("the error is not one line: %q", err)
+				}
+				if changes := w.events(emulator.CapacityChanged); len(changes) > 0 {
+					t.Errorf("the capacity changed nevertheless: %v", changes)
+				}
+			})
+		})
+	}
+}
+
+// Two writers read the same set; the second one's If-Match fails and nothing
+// of the first one's growth is lost.
+func TestGrowRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}})
+		other := w.client(t)
+		w.before = func(r *http.Request) {
+			if r.Method != http.MethodPatch {
+				return
+			}
+			w.before = nil
+			if _, err := other.Grow(t.Context(), "agents", 0, 4); err != nil {
+				t.Errorf("the other writer: %v", err)
+			}
+		}
+		_, err := w.Grow(t.Context(), "agents", 0, 2)
+		if g := growError(t, err); !g.Changed {
+			t.Errorf("refusal %+v, want Changed", g)
+		}
+		if got := w.capacity(t, "agents"); got != 4 {
+			t.Errorf("capacity %d, want the other writer's 4", got)
+		}
+	})
+}
+
+// An answer that is lost after the deed must not buy the machines twice.
+func TestGrowAnswerLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}})
+		w.emulated.AddFaults(emulator.Fault{Operation: actionWriteSet, Count: 1, Effect: emulator.Effect{Drop: emulator.DropAfter}})
+		_, err := w.Grow(t.Context(), "agents", 0, 2)
+		if g := growError(t, err); !g.Changed {
+			t.Errorf("refusal %+v, want Changed", g)
+		}
+		if got := w.capacity(t, "agents"); got != 2 {
+			t.Errorf("capacity %d, want 2", got)
+		}
+	})
+}
+
+func TestGrowFailsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+		w.emulated.AddFaults(emulator.Fault{Operation: actionWriteSet, Effect: emulator.Effect{Late: emulator.LateAllocationFailure(90 * time.Second)}})
+		wait, err := w.Grow(t.Context(), "agents", 1, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A fault of Azure's while waiting says nothing of the operation.
+		fault := answer("", 503, "ServerBusy", "Later.", 0)
+		fault.Count = 7
+		w.emulated.AddFaults(fault)
+		start := time.Now()
+		g := growError(t, wait(t.Context()))
+		if want := "Azure has no room for this machine type in the region at present"; g.Reason != want {
+			t.Errorf("reason %q, want %q", g.Reason, want)
+		}
+		if took := time.Since(start); took < 90*time.Second {
+			t.Errorf("the outcome came after %s, before there was one", took)
+		}
+		if w.Ready() != nil {
+			t.Errorf("a lack of machines is not a lack of access: %v", w.Ready())
+		}
+	})
+}
+
+func TestWaitEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}})
+		wait, err := w.Grow(t.Context(), "agents", 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want the context's", err)
+		}
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("ended after %s, want 2 s", took)
+		}
+		if w.Ready() != nil {
+			t.Errorf("giving up waiting says nothing of Azure: %v", w.Ready())
+		}
+	})
+}
+
+// As long as Retry-After says nothing is sent, and afterwards it is.
+func TestStaysAwayAfter429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0), tagged("big", 0)}})
+		fault := answer(actionWriteSet, 429, "TooManyRequests", "Slow down.", 600)
+		fault.Count = 1
+		w.emulated.AddFaults(fault)
+		for range 5 {
+			_, err := w.Grow(t.Context(), "agents", 0, 1)
+			growError(t, err)
+			time.Sleep(time.Minute)
+		}
+		if n := w.sent(http.MethodPatch); n != 1 {
+			t.Errorf("%d PATCH requests were sent within 5 minutes of a Retry-After of 10, want 1", n)
+		}
+		if _, err := w.Grow(t.Context(), "big", 0, 1); err != nil {
+			t.Errorf("the limit of one set stopped another: %v", err)
+		}
+		_, err := w.Grow(t.Context(), "agents", 0, 1)
+		if g := growError(t, err); g.RetryAfter != 5*time.Minute {
+			t.Errorf("RetryAfter %s after half of 10 minutes, want 5m", g.RetryAfter)
+		}
+		time.Sleep(5 * time.Minute)
+		if _, err := w.Grow(t.Context(), "agents", 0, 1); err != nil {
+			t.Errorf("after 10 minutes: %v", err)
+		}
+	})
+}
+
+// What is submitted for one pool goes one after the other, so that the second
+// reads what the first wrote; other pools do not wait.
+func TestSubmissionsOfAPoolAreSerialised(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0), tagged("big", 0)}})
+		w.before = func(r *http.Request) {
+			if r.Method == http.MethodPatch {
+				time.Sleep(time.Second)
+			}
+		}
+		grow := func(pool string, errs chan<- error) {
+			_, err := w.Grow(t.Context(), pool, 0, 1)
+			errs <- err
+		}
+		start := time.Now()
+		agents, big := make(chan error, 2), make(chan error, 1)
+		go grow("agents", agents)
+		go grow("Agents", agents)
+		go grow("big", big)
+		if err := <-big; err != nil || time.Since(start) > time.Second {
+			t.Errorf("big: %v after %s, want no error after 1 s", err, time.Since(start))
+		}
+		first, second := <-agents, <-agents
+		if first == nil {
+			first = second
+		}
+		want := "agents has a capacity of 1, not 0"
+		if g := growError(t, first); !g.Changed || !strings.Contains(strings.ToLower(g.Reason), want) {
+			t.Errorf("the second growth: %v, want %q", g, want)
+		}
+	})
+}
