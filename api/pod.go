@@ -58,13 +58,6 @@ func ParsePodRequest(annotations map[string]string) (PodRequest, error) {
 	return r, errors.Join(errs...)
 }
 
-// ExpectedDuration returns the pod's hinted run time, or 0 if it has none that
-// can be read. It is ParsePodRequest for those who ask for every pod.
-func ExpectedDuration(pod *corev1.Pod) time.Duration {
-	d, _ := parsePositiveDuration(ExpectedDurationAnnotation, pod.Annotations)
-	return d
-}
-
 // maxGangSize bounds a gang to what one cluster can hold by Kubernetes' own
 // limit of 150,000 pods.
 const maxGangSize = 150_000

@@ -1,7 +1,7 @@
 // Package extender answers kube-scheduler's questions about nodes: filter
 // leaves retiring nodes out for new pods, prioritize prefers the nodes that
 // will have to stay longest anyway, so that the others run dry. It keeps no
-// state, decides from the caller's caches, and never stops scheduling: on any
+// state but a view of the caller's caches, and never stops scheduling: on any
 // doubt every node passes.
 package extender
 
@@ -37,17 +37,12 @@ type NodeStore interface {
 	GetByKey(name string) (node any, exists bool, err error)
 }
 
-// PodStore finds pods by an index. An informer's indexer is one, once
-// PodIndexers has been added to it.
-type PodStore interface {
-	ByIndex(index, value string) (pods []any, err error)
-}
-
-// Extender serves filter and prioritize. It reads the stores' own objects
+// Extender serves filter and prioritize. It reads the store's own objects
 // without copying them: it is asked about hundreds of nodes for every pod.
 type Extender struct {
 	Nodes NodeStore
-	Pods  PodStore
+	// Tenants must be an event handler of the informer of all pods.
+	Tenants Tenants
 	// Now is the clock that expected ends are compared with.
 	Now func() time.Time
 	Log logr.Logger
@@ -137,18 +132,15 @@ func refuses(node *corev1.Node, pod *corev1.Pod) bool {
 func (e *Extender) prioritize(pod *corev1.Pod, names []string) extenderv1.HostPriorityList {
 	now := e.Now()
 	outlooks := make([]Outlook, len(names))
+	e.Tenants.mu.RLock()
+	defer e.Tenants.mu.RUnlock()
 	for i, name := range names {
 		node, err := e.node(name)
 		if err != nil || node == nil {
 			e.Log.V(1).Info("prioritize has no opinion", "unknownNode", name, "err", err)
 			return extenderv1.HostPriorityList{}
 		}
-		pods, err := e.podsOn(name)
-		if err != nil {
-			e.Log.Error(err, "prioritize has no opinion", "pod", pod.Namespace+"/"+pod.Name)
-			return extenderv1.HostPriorityList{}
-		}
-		outlooks[i] = outlookOf(node, pods, now)
+		outlooks[i] = outlookOf(node, e.Tenants.byNode[name], now)
 	}
 	scores := Scores(outlooks, endsByItself(pod))
 	list := make(extenderv1.HostPriorityList, len(names))
@@ -156,4 +148,20 @@ func (e *Extender) prioritize(pod *corev1.Pod, names []string) extenderv1.HostPr
 		list[i] = extenderv1.HostPriority{Host: name, Score: scores[i]}
 	}
 	return list
+}
+
+// node returns the named node, or nil if the store does not know it.
+func (e *Extender) node(name string) (*corev1.Node, error) {
+	obj, exists, err := e.Nodes.GetByKey(name)
+	if err != nil {
+		return nil, fmt.Errorf("read node %s from the cache: %w", name, err)
+	}
+	if !exists {
+		return nil, nil
+	}
+	node, ok := obj.(*corev1.Node)
+	if !ok {
+		return nil, fmt.Errorf("the node cache holds a %T under %s", obj, name)
+	}
+	return node, nil
 }

@@ -121,10 +121,9 @@ func TestPrioritize(t *testing.T) {
 
 func TestPrioritizeHasNoOpinionOnDoubt(t *testing.T) {
 	for name, spoil := range map[string]func(*Extender){
-		"unknown node":            func(*Extender) {},
-		"node cache error":        func(e *Extender) { e.Nodes = failingStore{} },
-		"pods not indexed":        func(e *Extender) { e.Pods = cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}) },
-		"foreign object for pods": func(e *Extender) { e.Pods = strangeStore{} },
+		"unknown node":   func(*Extender) {},
+		"cache error":    func(e *Extender) { e.Nodes = failingStore{} },
+		"foreign object": func(e *Extender) { e.Nodes = strangeStore{} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newExtender(t, []*corev1.Node{newNode("a")}, nil)
@@ -250,19 +249,17 @@ func benchmark(b *testing.B, path string) {
 
 func newExtender(tb testing.TB, nodes []*corev1.Node, pods []*corev1.Pod) *Extender {
 	tb.Helper()
-	nodeStore := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
-	podStore := cache.NewIndexer(cache.MetaNamespaceKeyFunc, PodIndexers())
+	store := cache.NewStore(cache.MetaNamespaceKeyFunc)
 	for _, n := range nodes {
-		if err := nodeStore.Add(n); err != nil {
+		if err := store.Add(n); err != nil {
 			tb.Fatal(err)
 		}
 	}
+	e := &Extender{Nodes: store, Now: func() time.Time { return noon }, Log: logr.Discard()}
 	for _, p := range pods {
-		if err := podStore.Add(p); err != nil {
-			tb.Fatal(err)
-		}
+		e.Tenants.OnAdd(p, true)
 	}
-	return &Extender{Nodes: nodeStore, Pods: podStore, Now: func() time.Time { return noon }, Log: logr.Discard()}
+	return e
 }
 
 func serve(t *testing.T, e *Extender) *httptest.Server {
@@ -312,5 +309,4 @@ func (failingStore) GetByKey(string) (any, bool, error) {
 // strangeStore is a cache that holds other objects than expected.
 type strangeStore struct{}
 
-func (strangeStore) GetByKey(string) (any, bool, error)    { return "not a node", true, nil }
-func (strangeStore) ByIndex(string, string) ([]any, error) { return []any{"not a pod"}, nil }
+func (strangeStore) GetByKey(string) (any, bool, error) { return "not a node", true, nil }

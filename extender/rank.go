@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -32,9 +33,7 @@ type Outlook struct {
 	// if it carries none.
 	End time.Time
 	// Requested is the fraction of the node's scarcest resource, of cpu and
-	// memory, that its pods' containers request. It only breaks ties, so init
-	// containers and overhead are left out: the exact sum of
-	// component-helpers/resource takes ten times as long.
+	// memory, that its pods request.
 	Requested float64
 }
 
@@ -91,26 +90,17 @@ func preference(stay Stay, batch bool) int {
 }
 
 // outlookOf foresees a node's stay from the pods on it.
-func outlookOf(node *corev1.Node, pods []*corev1.Pod, now time.Time) Outlook {
+func outlookOf(node *corev1.Node, tenants map[cache.ObjectName]tenant, now time.Time) Outlook {
 	o := Outlook{End: now}
 	var cpu, memory int64
-	for _, pod := range pods {
-		if api.Finished(pod) {
-			continue
-		}
-		for i := range pod.Spec.Containers {
-			requests := pod.Spec.Containers[i].Resources.Requests
-			cpu += requests.Cpu().MilliValue()
-			memory += requests.Memory().Value()
-		}
-		switch {
-		case api.OwnedByDaemonSet(pod), api.IsMirror(pod):
-		case !endsByItself(pod):
+	for _, t := range tenants {
+		cpu += t.cpu
+		memory += t.memory
+		if t.pins {
 			o.Stay = Pinned
-		default:
-			if end := expectedEnd(pod, now); end.After(o.End) {
-				o.End = end
-			}
+		}
+		if end := t.expectedEnd(now); t.work && end.After(o.End) {
+			o.End = end
 		}
 	}
 	if node.Labels[api.PoolLabel] == "" || api.KeepReason(node) != "" {
@@ -124,34 +114,6 @@ func outlookOf(node *corev1.Node, pods []*corev1.Pod, now time.Time) Outlook {
 		fraction(memory, node.Status.Allocatable.Memory().Value()),
 	)
 	return o
-}
-
-// endsByItself reports whether the pod is batch work: a Job's, or one whose
-// spec or hint says that it is not meant to run for ever.
-func endsByItself(pod *corev1.Pod) bool {
-	return api.OwnedByJob(pod) ||
-		pod.Spec.RestartPolicy == corev1.RestartPolicyNever ||
-		pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure ||
-		pod.Spec.ActiveDeadlineSeconds != nil ||
-		api.ExpectedDuration(pod) > 0
-}
-
-// expectedEnd is when the pod should end by its hint, else by its deadline. A
-// pod without either, or past it, is taken to be halfway through: the longer
-// something has run, the longer it is likely to go on.
-func expectedEnd(pod *corev1.Pod, now time.Time) time.Time {
-	start := now
-	if pod.Status.StartTime != nil {
-		start = pod.Status.StartTime.Time
-	}
-	duration := api.ExpectedDuration(pod)
-	if deadline := pod.Spec.ActiveDeadlineSeconds; duration == 0 && deadline != nil {
-		duration = time.Duration(*deadline) * time.Second
-	}
-	if end := start.Add(duration); end.After(now) {
-		return end
-	}
-	return now.Add(now.Sub(start))
 }
 
 func fraction(part, whole int64) float64 {

@@ -98,7 +98,11 @@ func TestOutlookOf(t *testing.T) {
 		"the last end counts":            {node: newNode("n"), pods: []*corev1.Pod{hinted, unknown}, want: Outlook{Stay: Leaves, End: noon.Add(50 * time.Minute), Requested: 0.5}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, outlookOf(tc.node, tc.pods, noon)); diff != "" {
+			var tenants Tenants
+			for _, pod := range tc.pods {
+				tenants.OnAdd(bound(pod, tc.node.Name), false)
+			}
+			if diff := cmp.Diff(tc.want, outlookOf(tc.node, tenants.byNode[tc.node.Name], noon)); diff != "" {
 				t.Errorf("outlook (-want +got):\n%s", diff)
 			}
 		})
