@@ -53,7 +53,7 @@ func (c *Cloud) serveARM(w http.ResponseWriter, r *http.Request) *Error {
 	if effect.Error != nil {
 		return effect.Error
 	}
-	if rt.action != "" {
+	if rt.scope != "" {
 		if err := c.authorize(id, rt.action, expand(rt.scope, names, asIs)); err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ type route struct {
 	// api is the name under which the SDK's fake servers dispatch it, or empty
 	// if it is answered here.
 	api string
-	// action and scope are what a role must allow; without an action every
-	// valid token will do. scope is a prefix of path.
+	// action and scope are what a role must allow; without a scope every valid
+	// token will do. scope is a prefix of path.
 	action, scope string
 }
 
@@ -32,7 +32,7 @@ const (
 
 var routes = []route{
 	{http.MethodGet, groupPath, "", "Microsoft.Resources/subscriptions/resourceGroups/read", groupPath},
-	{http.MethodGet, operationPath, "", "", ""},
+	{http.MethodGet, operationPath, "", "Microsoft.Compute/locations/operations/read", ""},
 	{http.MethodGet, subscriptionPath + computePath + "/virtualMachineScaleSets", setsAPI + "NewListAllPager", setAction + "/read", subscriptionPath},
 	{http.MethodGet, groupPath + computePath + "/virtualMachineScaleSets", setsAPI + "NewListPager", setAction + "/read", groupPath + computePath},
 	{http.MethodGet, setPath, setsAPI + "Get", setAction + "/read", setPath},

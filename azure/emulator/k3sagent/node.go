@@ -102,7 +102,7 @@ func newNode(vm emulator.VM) *corev1.Node {
 				KernelVersion:           "6.8.0-1020-azure",
 				OSImage:                 "Ubuntu 24.04.2 LTS",
 				OperatingSystem:         "linux",
-				MachineID:               strings.ReplaceAll(vm.VMID, "-", ""),
+				MachineID:               vm.VMID,
 				SystemUUID:              SystemUUID(vm),
 			},
 		},
