@@ -116,7 +116,7 @@ func TestRolesAreBoundToTheServiceAccount(t *testing.T) {
 	}
 }
 
-// The pods take hostNetwork and nothing else that the restricted level of Pod
+// The pods take hostNetwork, with probes there, and nothing else that the restricted level of Pod
 // Security forbids.
 func TestPodsAreRestrictedButForTheHostNetwork(t *testing.T) {
 	spec := one[*appsv1.DaemonSet](t, "").Spec.Template.Spec
