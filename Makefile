@@ -1,0 +1,33 @@
+# Everything a developer runs. The first use of the control plane builds
+# Kubernetes, which takes minutes; the result is cached outside the checkout.
+
+DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pods $(PODS)) $(if $(DURATION),--duration $(DURATION))
+
+.PHONY: demo test lint cluster build image
+
+build: ## Build tidegate into bin/.
+	CGO_ENABLED=0 go build -trimpath -o bin/tidegate ./cmd/tidegate
+
+demo: ## Run the main job against a real control plane and an emulated Azure.
+	cd e2e && go build -o ../bin/demo ./cmd/demo
+	cd e2e && exec $(DEMO)
+
+test: ## Unit tests, then the end-to-end tests on the real control plane.
+	go test ./...
+	cd e2e && go run ./cmd/cluster -build-only
+	cd e2e && go test -count=1 -timeout 40m ./...
+
+lint: ## gofmt, go vet and staticcheck, on every module.
+	@test -z "$$(gofmt -l .)" || { echo "run gofmt on:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go vet -tags failpoint ./cmd/...
+	cd e2e && go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	cd e2e && go tool -modfile=../tools/go.mod staticcheck ./...
+
+cluster: ## Keep a control plane running and print how to reach it.
+	cd e2e && go build -o ../bin/cluster ./cmd/cluster
+	cd e2e && exec ../bin/cluster
+
+image: ## Build the container image with docker, podman or buildah.
+	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build -t tidegate:latest .

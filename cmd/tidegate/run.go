@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure"
+	"github.com/tidegate-k3s/tidegate/capacity/manager"
+	"github.com/tidegate-k3s/tidegate/extender"
+	"github.com/tidegate-k3s/tidegate/webhook"
+)
+
+// runOptions are the flags of tidegate run.
+type runOptions struct {
+	kubeconfig                  string
+	webhook, extender, capacity bool
+	host                        string
+	port                        int
+	certDir                     string
+	metricsAddress              string
+	healthAddress               string
+	settle                      time.Duration
+	azure                       azure.Options
+	armCAFile                   string
+}
+
+func newRunCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the admission webhook, the scheduler extender and the capacity manager",
+		Long: `Run the admission webhook, the scheduler extender and the capacity manager in
+one process. Every replica serves the webhook and the extender; one at a time,
+the leader, buys and retires machines.
+
+On an Azure VM with a managed identity no flag is needed: subscription, resource
+group and scale sets are discovered.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the pod's service account")
+	f.BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
+	f.BoolVar(&o.extender, "extender", true, "serve the scheduler extender")
+	f.BoolVar(&o.capacity, "capacity", true, "take part in the election of the capacity manager")
+	f.StringVar(&o.host, "host", "", "address that webhook and extender listen on; empty means every one")
+	f.IntVar(&o.port, "port", 9443, "port that webhook and extender listen on")
+	f.StringVar(&o.certDir, "cert-dir", "/tmp/k8s-webhook-server/serving-certs", "folder with tls.crt and tls.key, read again when they change")
+	f.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9444", "address of /metrics; 0 switches it off")
+	f.StringVar(&o.healthAddress, "health-address", "127.0.0.1:9445", "address of /healthz and /readyz")
+	f.DurationVar(&o.settle, "settle", manager.DefaultSettle, "how long a fence stands before the last look at its node; shorter than an API request may live is for demonstrations only")
+	f.StringVar(&o.azure.ClientID, "identity-client-id", "", "client ID of a user-assigned identity; empty means the system-assigned one")
+	f.StringVar(&o.azure.ResourceID, "identity-resource-id", "", "resource ID of a user-assigned identity, instead of its client ID")
+	f.StringVar(&o.azure.IMDSEndpoint, "imds-endpoint", "", "URL of the instance metadata service, for an emulator")
+	f.StringVar(&o.azure.ARMEndpoint, "arm-endpoint", "", "URL of Azure Resource Manager, for an emulator")
+	f.StringVar(&o.armCAFile, "arm-ca", "", "file with the only CA to trust for --arm-endpoint")
+	return cmd
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, o runOptions) error {
+	log := newLogger(os.Stderr)
+	ctrl.SetLogger(log)
+	if !o.webhook && !o.extender && !o.capacity {
+		return errors.New("every role is switched off: leave at least one of --webhook, --extender and --capacity on")
+	}
+	config, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	mgr, err := newControllerManager(config, o)
+	if err != nil {
+		return err
+	}
+	if err := serve(ctx, mgr, o, log); err != nil {
+		return err
+	}
+	if o.capacity {
+		if err := addCapacity(mgr, config, o, log); err != nil {
+			return err
+		}
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())); err != nil {
+		return err
+	}
+	log.Info("tidegate starts", "webhook", o.webhook, "extender", o.extender, "capacity", o.capacity, "port", o.port)
+	err = mgr.Start(ctx)
+	log.Info("tidegate stopped")
+	return err
+}
+
+// restConfig reaches the API server, without a rate limit of the client's own:
+// the API server's priority and fairness limits by what it can bear.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w; give --kubeconfig, or run in a pod", err)
+	}
+	config.QPS = -1
+	return config, nil
+}
+
+func newControllerManager(config *rest.Config, o runOptions) (ctrl.Manager, error) {
+	graceful := 2 * time.Minute // a request to the cloud that is under way is finished
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        clientgoscheme.Scheme,
+		LeaderElection:                o.capacity,
+		LeaderElectionID:              api.LeaseName,
+		LeaderElectionNamespace:       api.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &graceful,
+		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress:        o.healthAddress,
+		WebhookServer:                 ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir}),
+		Cache: cache.Options{
+			// Only the status that the leader publishes is of interest.
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{api.Namespace: {}}},
+			},
+			DefaultTransform: cache.TransformStripManagedFields(),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up: %w", err)
+	}
+	return mgr, nil
+}
+
+// serve registers webhook and extender with the HTTPS server.
+func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger) error {
+	handlers := map[string]http.Handler{}
+	if o.webhook {
+		for path, handler := range webhook.Handlers(mgr.GetClient()) {
+			handlers[path] = handler
+		}
+	}
+	if o.extender {
+		ext, err := newExtender(ctx, mgr.GetCache(), log.WithName("extender"))
+		if err != nil {
+			return err
+		}
+		for path, handler := range ext.Handlers() {
+			handlers[path] = handler
+		}
+	}
+	for path, handler := range handlers {
+		mgr.GetWebhookServer().Register(path, handler)
+	}
+	if len(handlers) == 0 {
+		return nil
+	}
+	return mgr.AddReadyzCheck("server", mgr.GetWebhookServer().StartedChecker())
+}
+
+// newExtender reads the nodes from the cache's own store, and follows the pods
+// as the cache does.
+func newExtender(ctx context.Context, c cache.Cache, log logr.Logger) (*extender.Extender, error) {
+	nodes, err := c.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch nodes: %w", err)
+	}
+	shared, ok := nodes.(toolscache.SharedIndexInformer)
+	if !ok {
+		return nil, fmt.Errorf("the cache's informer for nodes is a %T, which has no store", nodes)
+	}
+	pods, err := c.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watch pods: %w", err)
+	}
+	ext := &extender.Extender{Nodes: shared.GetStore(), Now: time.Now, Log: log}
+	if _, err := pods.AddEventHandler(&ext.Tenants); err != nil {
+		return nil, fmt.Errorf("follow pods: %w", err)
+	}
+	return ext, nil
+}
+
+// cachesSynced is ready once the caches hold the cluster.
+func cachesSynced(c cache.Cache) healthz.Checker {
+	return func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("the caches have not synced yet: is the API server reachable?")
+		}
+		return nil
+	}
+}
+
+// addCapacity adds the capacity manager and what readiness says of it.
+func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, log logr.Logger) error {
+	if o.armCAFile != "" {
+		ca, err := os.ReadFile(o.armCAFile)
+		if err != nil {
+			return fmt.Errorf("read --arm-ca: %w", err)
+		}
+		o.azure.ARMCA = ca
+	}
+	o.azure.Log = log.WithName("azure")
+	cloud, err := azure.New(o.azure)
+	if err != nil {
+		return err
+	}
+	typed, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("client for the cluster: %w", err)
+	}
+	m := manager.New(manager.Options{
+		Cloud:      cloud,
+		Cache:      mgr.GetCache(),
+		Client:     mgr.GetClient(),
+		Config:     config,
+		Kubernetes: typed,
+		Events:     mgr.GetEventRecorder(api.ManagedBy),
+		Metrics:    metrics.Registry,
+		Log:        log.WithName("capacity"),
+		Settle:     o.settle,
+		Failpoint:  failpoint,
+	})
+	if err := mgr.Add(m); err != nil {
+		return fmt.Errorf("add the capacity manager: %w", err)
+	}
+	elected := mgr.Elected()
+	return mgr.AddReadyzCheck("cloud", func(*http.Request) error {
+		select {
+		case <-elected:
+			return errors.Join(m.Ready(), cloud.Ready())
+		default:
+			return nil // another replica leads
+		}
+	})
+}

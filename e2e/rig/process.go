@@ -1,0 +1,202 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/tidegate-k3s/tidegate/e2e/cluster"
+)
+
+// Process is one replica of tidegate run.
+type Process struct {
+	// LogFile is where its log goes.
+	LogFile string
+	// HealthURL and MetricsURL are the bases of its other endpoints.
+	HealthURL, MetricsURL string
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error
+}
+
+// ProcessOptions differ from replica to replica.
+type ProcessOptions struct {
+	// Failpoint kills the process at a write, such as "fence:after"; it needs
+	// Options.Failpoints.
+	Failpoint string
+	// Standby is true for a replica that the scheduler and the API server do
+	// not call: its webhook and extender listen on a port of their own.
+	Standby bool
+	// Args are further flags.
+	Args []string
+}
+
+// StartTidegate starts a replica of tidegate run and returns at once; see
+// AwaitReady.
+func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
+	port := r.port
+	var ports [3]int
+	for i := range ports {
+		var err error
+		if ports[i], err = cluster.FreePort(); err != nil {
+			return nil, err
+		}
+	}
+	if options.Standby {
+		port = ports[2]
+	}
+	metrics, health := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	args := append([]string{
+		"run",
+		"--kubeconfig", r.kubeconfig,
+		"--host", "127.0.0.1", "--port", strconv.Itoa(port),
+		"--cert-dir", r.certDir,
+		"--metrics-address", metrics, "--health-address", health,
+		"--imds-endpoint", r.Azure.IMDSEndpoint(),
+		"--arm-endpoint", r.Azure.ARMEndpoint(), "--arm-ca", r.armCA(),
+		"--settle", r.options.Settle.String(),
+	}, options.Args...)
+	p := &Process{
+		LogFile:    filepath.Join(r.dir, fmt.Sprintf("tidegate-%d.log", len(r.processes))),
+		HealthURL:  "http://" + health,
+		MetricsURL: "http://" + metrics,
+		cmd:        exec.Command(r.binary, args...),
+		exited:     make(chan struct{}),
+	}
+	log, err := os.Create(p.LogFile)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p.cmd.Stderr, p.cmd.Stdout = log, log
+	p.cmd.Env = append(os.Environ(), "TIDEGATE_FAILPOINT="+options.Failpoint)
+	if err := p.start(); err != nil {
+		return nil, fmt.Errorf("start tidegate run: %w", err)
+	}
+	r.processes = append(r.processes, p)
+	return p, nil
+}
+
+// start starts the process so that it dies with this program, whatever ends
+// that. The kernel's signal follows the thread that started the process, so
+// that thread stays with it.
+func (p *Process) start() error {
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+			close(p.exited)
+		}
+	}()
+	return <-started
+}
+
+// Kill ends the process as kill -9 does, and waits until it is gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	<-p.exited
+}
+
+// Terminate asks the process to stop, and returns how it ended.
+func (p *Process) Terminate(ctx context.Context) error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("tidegate run does not stop: %w", ctx.Err())
+	}
+}
+
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Log returns what the process has logged.
+func (p *Process) Log() string {
+	text, err := os.ReadFile(p.LogFile)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Ready asks /readyz, and returns the answer's status and text.
+func (p *Process) Ready(ctx context.Context) (int, string) {
+	return get(ctx, p.HealthURL+"/readyz?verbose")
+}
+
+// Metrics returns the text of /metrics.
+func (p *Process) Metrics(ctx context.Context) (int, string) {
+	return get(ctx, p.MetricsURL+"/metrics")
+}
+
+// AwaitReady waits until the process says that it is ready.
+func (p *Process) AwaitReady(ctx context.Context) error {
+	for {
+		code, text := p.Ready(ctx)
+		if code == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("tidegate run ended: %v\n%s", p.err, p.Log())
+		case <-ctx.Done():
+			return fmt.Errorf("tidegate run does not get ready: %w\n%s\n%s", ctx.Err(), text, p.Log())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func get(ctx context.Context, url string) (int, string) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(text)
+}
+
+// build builds Tidegate from the checkout that this package is in.
+func build(ctx context.Context, dir string, failpoints bool, out io.Writer) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/tidegate-k3s/tidegate").Output()
+	if err != nil {
+		return "", fmt.Errorf("find Tidegate's module: %w", err)
+	}
+	binary := filepath.Join(dir, "tidegate")
+	args := []string{"build", "-o", binary}
+	if failpoints {
+		args = append(args, "-tags", "failpoint")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/tidegate")...)
+	cmd.Dir = string(root[:len(root)-1])
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("build tidegate: %w", err)
+	}
+	return binary, nil
+}
