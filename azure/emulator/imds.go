@@ -34,6 +34,11 @@ func (c *Cloud) IMDSHandler() http.Handler {
 // Source: Azure documentation, "Azure Instance Metadata Service".
 func (c *Cloud) imds(name, oldest string, serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		effect := c.fault(r, name, "")
+		if e := effect.Error; e != nil {
+			imdsError(w, e.Status, e.Code, e.Message)
+			return
+		}
 		switch version := r.URL.Query().Get("api-version"); {
 		case !strings.EqualFold(r.Header.Get("Metadata"), "true"):
 			imdsError(w, http.StatusBadRequest, "invalid_request", "Required metadata header not specified")
@@ -47,11 +52,6 @@ func (c *Cloud) imds(name, oldest string, serve http.HandlerFunc) http.HandlerFu
 			return
 		case len(version) < len(oldest) || version < oldest:
 			imdsError(w, http.StatusBadRequest, "invalid_request", fmt.Sprintf("api-version %q is not supported: use %s", version, oldest))
-			return
-		}
-		effect := c.fault(r, name, "")
-		if e := effect.Error; e != nil {
-			imdsError(w, e.Status, e.Code, e.Message)
 			return
 		}
 		if seconds := c.throttled("imds", c.cfg.Limits.IMDS); seconds > 0 {

@@ -104,7 +104,7 @@ type scheduledDocument struct {
 }
 
 type scheduledEntry struct {
-	EventId           string //nolint:revive // IMDS's spelling
+	EventID           string `json:"EventId"`
 	EventStatus       string
 	EventType         string
 	ResourceType      string
@@ -120,7 +120,7 @@ func (c *Cloud) scheduledDocument() scheduledDocument {
 	defer c.end()
 	doc := scheduledDocument{DocumentIncarnation: c.scheduled.incarnation, Events: []scheduledEntry{}}
 	for _, p := range c.scheduled.events {
-		e := scheduledEntry{EventId: p.id, EventStatus: "Scheduled", EventType: p.Type, ResourceType: "VirtualMachine", Resources: []string{}, EventSource: "Platform", DurationInSeconds: -1}
+		e := scheduledEntry{EventID: p.id, EventStatus: "Scheduled", EventType: p.Type, ResourceType: "VirtualMachine", Resources: []string{}, EventSource: "Platform", DurationInSeconds: -1}
 		if p.started {
 			e.EventStatus = "Started"
 		} else {
@@ -140,7 +140,9 @@ func (c *Cloud) serveScheduledEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var approval struct {
-		StartRequests []struct{ EventId string } //nolint:revive // IMDS's spelling
+		StartRequests []struct {
+			EventID string `json:"EventId"`
+		}
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&approval); err != nil {
 		imdsError(w, http.StatusBadRequest, "invalid_request", "parse the approval: "+err.Error())
@@ -148,7 +150,7 @@ func (c *Cloud) serveScheduledEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	var ids []string
 	for _, s := range approval.StartRequests {
-		ids = append(ids, s.EventId)
+		ids = append(ids, s.EventID)
 	}
 	if !c.approveEvents(ids) {
 		imdsError(w, http.StatusBadRequest, "invalid_request", "An event of the approval does not exist")

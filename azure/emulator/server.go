@@ -67,15 +67,15 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		return nil, errors.Join(fmt.Errorf("%s is not a loopback address: use 127.0.0.1", address), l.Close())
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fmt.Errorf("%s is not a loopback address: use 127.0.0.1 and a port", address)
 	}
-	return l, nil
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", address)
 }
 
 func newHTTPServer(h http.Handler) *http.Server {
