@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -145,4 +146,27 @@ func IsMirror(pod *corev1.Pod) bool {
 // Finished reports whether all containers of the pod have ended for good.
 func Finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// Uncountable names a resource of which the pod says an amount beyond 64 bits.
+// Such a quantity is legal, but to add or compare "1e999999999" takes all its
+// digits and practically never ends.
+func Uncountable(spec *corev1.PodSpec) (corev1.ResourceName, bool) {
+	lists := []corev1.ResourceList{spec.Overhead}
+	if spec.Resources != nil {
+		lists = append(lists, spec.Resources.Requests, spec.Resources.Limits)
+	}
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for _, c := range containers {
+			lists = append(lists, c.Resources.Requests, c.Resources.Limits)
+		}
+	}
+	for _, list := range lists {
+		for name, q := range list {
+			if math.Abs(q.AsApproximateFloat64()) > math.MaxInt64 {
+				return name, true
+			}
+		}
+	}
+	return "", false
 }

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // Resources is an amount of everything that a node offers and a pod takes, in
@@ -50,8 +52,14 @@ func ResourcesOf(list corev1.ResourceList) Resources {
 }
 
 // PodRequests returns what the scheduler reserves for a pod of this spec: init
-// containers, sidecars, pod-level resources and overhead included.
+// containers, sidecars, pod-level resources and overhead included. An amount
+// that cannot be counted is one that no machine has.
 func PodRequests(spec *corev1.PodSpec) Resources {
+	if name, ok := api.Uncountable(spec); ok {
+		r := ResourcesOf(corev1.ResourceList{name: *resource.NewQuantity(math.MaxInt64, resource.DecimalSI)})
+		r.Pods = 1
+		return r
+	}
 	r := ResourcesOf(resourcehelper.PodRequests(&corev1.Pod{Spec: *spec}, resourcehelper.PodResourcesOptions{}))
 	r.Pods = 1
 	return r

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +75,7 @@ func shortfalls(pod *corev1.Pod, onlyPool string, pools []api.PoolStatus) []stri
 		return nil
 	}
 
-	if name, ok := uncountable(&pod.Spec); ok {
+	if name, ok := api.Uncountable(&pod.Spec); ok {
 		return []string{fmt.Sprintf("requests more %s than can be counted; no machine of %s offers that", name, where)}
 	}
 	requests := requestsOf(pod)
@@ -117,29 +116,6 @@ func requestsOf(pod *corev1.Pod) corev1.ResourceList {
 	// A pool described by tags alone does not say how large its disks are.
 	delete(requests, corev1.ResourceEphemeralStorage)
 	return requests
-}
-
-// uncountable names a resource of which the pod says an amount beyond 64 bits.
-// Such a quantity is legal, but to add or compare "1e999999999" takes all its
-// digits and practically never ends.
-func uncountable(spec *corev1.PodSpec) (corev1.ResourceName, bool) {
-	lists := []corev1.ResourceList{spec.Overhead}
-	if spec.Resources != nil {
-		lists = append(lists, spec.Resources.Requests, spec.Resources.Limits)
-	}
-	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for _, c := range containers {
-			lists = append(lists, c.Resources.Requests, c.Resources.Limits)
-		}
-	}
-	for _, list := range lists {
-		for name, q := range list {
-			if math.Abs(q.AsApproximateFloat64()) > math.MaxInt64 {
-				return name, true
-			}
-		}
-	}
-	return "", false
 }
 
 func largestOffer(pools []api.PoolStatus, name corev1.ResourceName) resource.Quantity {
