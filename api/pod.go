@@ -170,3 +170,23 @@ func Uncountable(spec *corev1.PodSpec) (corev1.ResourceName, bool) {
 	}
 	return "", false
 }
+
+// EndsByItself reports whether the pod is batch work: a Job's, or one whose
+// spec or hint says that it is not meant to run for ever.
+func EndsByItself(pod *corev1.Pod) bool {
+	return OwnedByJob(pod) ||
+		pod.Spec.RestartPolicy == corev1.RestartPolicyNever ||
+		pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure ||
+		RunTime(pod) > 0
+}
+
+// RunTime is how long the pod should run from its start: as its annotation
+// hints, else its deadline; 0 if neither is said. What is wrong with the
+// annotations has been said at admission.
+func RunTime(pod *corev1.Pod) time.Duration {
+	request, _ := ParsePodRequest(pod.Annotations)
+	if deadline := pod.Spec.ActiveDeadlineSeconds; request.ExpectedDuration == 0 && deadline != nil {
+		return time.Duration(*deadline) * time.Second
+	}
+	return request.ExpectedDuration
+}

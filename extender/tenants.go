@@ -82,15 +82,12 @@ func tenantOf(pod *corev1.Pod) tenant {
 	if api.OwnedByDaemonSet(pod) || api.IsMirror(pod) {
 		return t
 	}
-	t.work = endsByItself(pod)
+	t.work = api.EndsByItself(pod)
 	t.pins = !t.work
 	if pod.Status.StartTime != nil {
 		t.start = pod.Status.StartTime.Time
 	}
-	t.duration = hint(pod)
-	if deadline := pod.Spec.ActiveDeadlineSeconds; t.duration == 0 && deadline != nil {
-		t.duration = time.Duration(*deadline) * time.Second
-	}
+	t.duration = api.RunTime(pod)
 	return t
 }
 
@@ -106,21 +103,4 @@ func (t tenant) expectedEnd(now time.Time) time.Time {
 		return end
 	}
 	return now.Add(now.Sub(start))
-}
-
-// endsByItself reports whether the pod is batch work: a Job's, or one whose
-// spec or hint says that it is not meant to run for ever.
-func endsByItself(pod *corev1.Pod) bool {
-	return api.OwnedByJob(pod) ||
-		pod.Spec.RestartPolicy == corev1.RestartPolicyNever ||
-		pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure ||
-		pod.Spec.ActiveDeadlineSeconds != nil ||
-		hint(pod) > 0
-}
-
-// hint is the run time that the pod's annotation expects, or 0. What is wrong
-// with the annotations has been said at admission.
-func hint(pod *corev1.Pod) time.Duration {
-	request, _ := api.ParsePodRequest(pod.Annotations)
-	return request.ExpectedDuration
 }

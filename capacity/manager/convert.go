@@ -3,7 +3,6 @@ package manager
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -98,7 +97,9 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
 		pod.Gang = jobGang(owner.UID)
 	}
-	pod.Ends = expectedEnd(p, request)
+	if runTime := api.RunTime(p); runTime > 0 && p.Status.StartTime != nil {
+		pod.Ends = p.Status.StartTime.Add(runTime)
+	}
 	return pod
 }
 
@@ -111,24 +112,14 @@ func workOf(p *corev1.Pod, request api.PodRequest) capacity.Work {
 	switch {
 	case api.IsMirror(p):
 		return capacity.Mirror
-	case optedIn || api.OwnedByJob(p):
+	case optedIn:
 		return capacity.Batch
 	case api.OwnedByDaemonSet(p):
 		return capacity.Daemon
+	case api.EndsByItself(p):
+		return capacity.Batch
 	}
 	return capacity.LongLived
-}
-
-// expectedEnd is when a running pod will end: as hinted, else by its deadline.
-func expectedEnd(p *corev1.Pod, request api.PodRequest) time.Time {
-	duration := request.ExpectedDuration
-	if duration == 0 && p.Spec.ActiveDeadlineSeconds != nil {
-		duration = time.Duration(*p.Spec.ActiveDeadlineSeconds) * time.Second
-	}
-	if duration == 0 || p.Status.StartTime == nil {
-		return time.Time{}
-	}
-	return p.Status.StartTime.Add(duration)
 }
 
 // class returns the class of pods of that spec.
