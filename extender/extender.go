@@ -142,7 +142,7 @@ func (e *Extender) prioritize(pod *corev1.Pod, names []string) extenderv1.HostPr
 		}
 		outlooks[i] = outlookOf(node, e.Tenants.byNode[name], now)
 	}
-	scores := Scores(outlooks, endsByItself(pod))
+	scores := Scores(outlooks, api.EndsByItself(pod))
 	list := make(extenderv1.HostPriorityList, len(names))
 	for i, name := range names {
 		list[i] = extenderv1.HostPriority{Host: name, Score: scores[i]}
