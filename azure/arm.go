@@ -35,8 +35,12 @@ var clouds = map[string]cloud.Configuration{
 // newARMHTTP prepares the HTTP client for ARM. It sends nothing.
 func newARMHTTP(o Options) (*http.Client, error) {
 	if o.ARMEndpoint != "" {
-		if _, err := parseEndpoint(o.ARMEndpoint, ""); err != nil {
+		u, err := parseEndpoint(o.ARMEndpoint, "")
+		if err != nil {
 			return nil, fmt.Errorf("ARM endpoint: %w", err)
+		}
+		if u.Scheme != "https" {
+			return nil, fmt.Errorf("ARM endpoint: %q: want https, because tokens are sent to it", o.ARMEndpoint)
 		}
 	}
 	if o.Transport != nil {

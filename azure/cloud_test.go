@@ -74,7 +74,8 @@ func TestOptions(t *testing.T) {
 	}{
 		"two identities":    {Options{ClientID: "a", ResourceID: "b"}, "both a client ID and a resource ID"},
 		"no certificate":    {Options{ARMCA: []byte("nonsense")}, "no certificate in PEM form"},
-		"ARM without https": {Options{ARMEndpoint: "127.0.0.1:8443"}, "ARM endpoint"},
+		"ARM is no URL":     {Options{ARMEndpoint: "127.0.0.1:8443"}, "ARM endpoint"},
+		"ARM without https": {Options{ARMEndpoint: "http://127.0.0.1:8443"}, "want https"},
 		"IMDS is no URL":    {Options{IMDSEndpoint: "imds"}, "want a URL such as"},
 	}
 	for name, tc := range cases {

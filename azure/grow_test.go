@@ -61,6 +61,9 @@ func TestGrow(t *testing.T) {
 	})
 }
 
+// pollOperation is the emulator's name for asking after an operation.
+const pollOperation = "Microsoft.Compute/locations/operations/read"
+
 // answer is a fault that makes the operation answer with an error.
 func answer(operation string, status int, code, message string, retryAfter int) emulator.Fault {
 	return emulator.Fault{Operation: operation, Effect: emulator.Effect{Error: &emulator.Error{
@@ -99,6 +102,8 @@ func TestGrowRefused(t *testing.T) {
 			want: capacity.GrowError{Reason: "this machine type is not offered to the subscription here", RetryAfter: 30 * time.Minute}},
 		"too many requests, for long": {fault: answer(actionWriteSet, 429, "TooManyRequests", "Slow down.", 1800),
 			want: capacity.GrowError{Reason: "Azure limits the rate of requests", RetryAfter: 30 * time.Minute}},
+		"too many requests, without a time": {fault: answer(actionWriteSet, 429, "TooManyRequests", "Slow down.", 0),
+			want: capacity.GrowError{Reason: "Azure limits the rate of requests", RetryAfter: time.Minute}},
 		"policy": {fault: answer(actionWriteSet, 403, "RequestDisallowedByPolicy", "No.", 0),
 			want: capacity.GrowError{Reason: "an Azure policy forbids it", RetryAfter: 10 * time.Minute}},
 		"another operation": {fault: answer(actionWriteSet, 409, "OperationNotAllowed", "Another operation is in progress.", 0),
@@ -193,7 +198,7 @@ func TestGrowFailsLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A fault of Azure's while waiting says nothing of the operation.
-		fault := answer("", 503, "ServerBusy", "Later.", 0)
+		fault := answer(pollOperation, 503, "ServerBusy", "Later.", 0)
 		fault.Count = 7
 		w.emulated.AddFaults(fault)
 		start := time.Now()

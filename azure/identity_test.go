@@ -19,6 +19,7 @@ func TestIdentity(t *testing.T) {
 	)
 	cases := map[string]struct {
 		system  bool
+		none    bool // no user-assigned identity
 		options func(*Options)
 		wantBy  string // who changed the set, in the emulator's words
 		wantErr string
@@ -29,9 +30,11 @@ func TestIdentity(t *testing.T) {
 		"user-assigned by resource ID": {system: true, wantBy: "scaler",
 			options: func(o *Options) { o.ResourceID = resourceID }},
 		"the only one is user-assigned": {wantBy: "scaler"},
+		"no identity at all": {none: true,
+			wantErr: "IMDS gives no token for the system-assigned identity of VM master; is the identity assigned to this VM?"},
 		"not assigned to this VM": {system: true,
 			options: func(o *Options) { o.ClientID = "99999999-2222-4333-8444-555555555555" },
-			wantErr: "IMDS gives no token for the user-assigned identity with client ID 99999999-2222-4333-8444-555555555555; is the identity assigned to this VM?"},
+			wantErr: "IMDS gives no token for the user-assigned identity with client ID 99999999-2222-4333-8444-555555555555; is the identity assigned to this VM? (HTTP 400 Bad Request: Identity not found)"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -39,11 +42,11 @@ func TestIdentity(t *testing.T) {
 				if tc.options == nil {
 					tc.options = func(*Options) {}
 				}
-				w := newWorld(t, emulator.Config{
-					SystemAssigned: &tc.system,
-					UserAssigned:   []emulator.Identity{{Name: "scaler", ClientID: clientID, ResourceID: resourceID}},
-					ScaleSets:      []emulator.ScaleSet{tagged("agents", 0)},
-				}, tc.options)
+				cfg := emulator.Config{SystemAssigned: &tc.system, ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}}
+				if !tc.none {
+					cfg.UserAssigned = []emulator.Identity{{Name: "scaler", ClientID: clientID, ResourceID: resourceID}}
+				}
+				w := newWorld(t, cfg, tc.options)
 				_, err := w.Grow(t.Context(), "agents", 0, 1)
 				if tc.wantErr != "" {
 					if err == nil || !strings.Contains(err.Error(), tc.wantErr) {

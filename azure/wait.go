@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -42,7 +43,7 @@ func await[T any](ctx context.Context, p *runtime.Poller[T], every time.Duration
 		switch {
 		case err == nil:
 			failures = 0
-			delay = max(retryAfter(resp), delay)
+			delay = cmp.Or(retryAfter(resp), every)
 		case ctx.Err() != nil || !passing(err) || failures == maxPollFailures:
 			return err
 		default:
