@@ -73,7 +73,7 @@ type Master struct {
 	VMID string `json:"vmId,omitempty"`
 	// Size of the virtual machine; "Standard_D2s_v5".
 	Size string `json:"size,omitempty"`
-	// ScaleSet is the set that the machine belongs to; empty for none.
+	// ScaleSet is the set whose instance 0 the machine is; empty for none.
 	ScaleSet string `json:"vmScaleSetName,omitempty"`
 }
 

@@ -61,7 +61,9 @@ const (
 	DropAfter  Drop = "after"
 )
 
-// LateFailure is the outcome of a long-running operation that fails.
+// LateFailure is the outcome of a long-running operation that fails. Machines
+// that were to be created are created and fail; a deletion, a deallocation or a
+// start that fails late leaves its machines and the capacity as they were.
 type LateFailure struct {
 	// After is how long the operation runs.
 	After metav1.Duration `json:"after"`

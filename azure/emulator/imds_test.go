@@ -33,6 +33,17 @@ func TestInstanceMetadata(t *testing.T) {
 	}
 }
 
+func TestMasterWithinAScaleSet(t *testing.T) {
+	w := virtual(t, emulator.Config{
+		Master:    emulator.Master{ScaleSet: "Servers"},
+		ScaleSets: []emulator.ScaleSet{{Name: "servers", Capacity: 1}},
+	})
+	compute, _ := w.do(t, http.MethodGet, w.imds+instancePath, "", metadata).body["compute"].(map[string]any)
+	if vm := w.cloud.VMs()[0]; compute["vmId"] != vm.VMID || compute["vmScaleSetName"] != "Servers" {
+		t.Errorf("IMDS says %v of %v, the set's machine is %s", compute["vmId"], compute["vmScaleSetName"], vm.VMID)
+	}
+}
+
 func TestIMDSRefusals(t *testing.T) {
 	const token = "/metadata/identity/oauth2/token?api-version=2018-02-01"
 	cases := map[string]struct {

@@ -134,6 +134,9 @@ func (c *Cloud) newInstance(s *scaleSet, by string, how How) *instance {
 		set: s, id: strconv.Itoa(s.nextID), vmID: c.newUUID(), computerName: computerName(s.Name, s.nextID),
 		state: creating, power: powerStarting, created: c.now,
 	}
+	if i.id == "0" && strings.EqualFold(s.Name, c.cfg.Master.ScaleSet) {
+		i.vmID = c.cfg.Master.VMID
+	}
 	if len(s.Zones) > 0 {
 		i.zone = s.Zones[s.nextID%len(s.Zones)]
 	}
