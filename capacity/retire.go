@@ -165,23 +165,24 @@ func (p *planner) fenced(n *Node, po *pool, work []*Pod) {
 	}
 }
 
-// deleting decides for a node whose deletion is committed.
+// deleting decides for a node whose deletion is committed. Kubelets may write
+// annotations on their own nodes, so the commitment counts only together with
+// the fence, whose label they may not write, and for the machine that the node
+// is known to be.
 func (p *planner) deleting(n *Node, po *pool, work []*Pod) {
+	at := slices.IndexFunc(po.Instances, func(i Instance) bool { return i.VMID == n.Deleting })
+	if n.Fence == "" || at >= 0 && n.Instance.VMID != n.Deleting {
+		return
+	}
 	for _, pod := range work {
 		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name})
 	}
-	if !po.Listed {
-		return
+	switch {
+	case at >= 0 && po.Instances[at].State != InstanceDeleting:
+		p.step(n, StepDelete, "committed")
+	case at < 0 && po.Listed:
+		p.step(n, StepForget, "its machine is gone")
 	}
-	for _, i := range po.Instances {
-		if i.VMID == n.Deleting {
-			if i.State != InstanceDeleting {
-				p.stepOn(n, StepDelete, i, "committed")
-			}
-			return
-		}
-	}
-	p.step(n, StepForget, "its machine is gone")
 }
 
 // restoreMinimum takes marks back where a pool's minimum was raised.
@@ -223,10 +224,8 @@ func (p *planner) rescue(n *Node, kind StepKind, pods int) {
 	p.decision.Steps[len(p.decision.Steps)-1].Rescue = true
 }
 
-func (p *planner) step(n *Node, kind StepKind, why string) { p.stepOn(n, kind, n.Instance, why) }
-
-func (p *planner) stepOn(n *Node, kind StepKind, i Instance, why string) {
-	p.decision.Steps = append(p.decision.Steps, Step{Node: n.Name, UID: n.UID, Kind: kind, Pool: n.Pool, Instance: i, Why: why})
+func (p *planner) step(n *Node, kind StepKind, why string) {
+	p.decision.Steps = append(p.decision.Steps, Step{Node: n.Name, UID: n.UID, Kind: kind, Pool: n.Pool, Instance: n.Instance, Why: why})
 	p.stepped[n] = true
 }
 
