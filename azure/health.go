@@ -63,7 +63,7 @@ func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.asked {
-		return errors.New("Azure has not been asked yet")
+		return errors.New("no answer from Azure yet: it has not been asked")
 	}
 	var errs []error
 	for _, action := range slices.Sorted(maps.Keys(h.faults)) {

@@ -20,6 +20,7 @@ import (
 type credential struct {
 	*azidentity.ManagedIdentityCredential
 	identity string
+	imds     string // base URL
 }
 
 // newCredential prepares the managed identity that the options select.
@@ -43,7 +44,7 @@ func newCredential(o Options, imds *imds, vm string) (*credential, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", identity, err)
 	}
-	return &credential{mi, identity}, nil
+	return &credential{mi, identity, imds.endpoint.String()}, nil
 }
 
 // GetToken asks IMDS for a token, or for a cached one.
@@ -51,7 +52,7 @@ func (c *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	token, err := c.ManagedIdentityCredential.GetToken(ctx, o)
 	if err != nil {
 		return token, &accessError{
-			sentence: fmt.Sprintf("IMDS gives no token for %s; is the identity assigned to this VM?", c.identity),
+			sentence: fmt.Sprintf("IMDS at %s gives no token for %s; is the identity assigned to this VM?", c.imds, c.identity),
 			err:      shortTokenError(err),
 		}
 	}

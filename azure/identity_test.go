@@ -31,10 +31,10 @@ func TestIdentity(t *testing.T) {
 			options: func(o *Options) { o.ResourceID = resourceID }},
 		"the only one is user-assigned": {wantBy: "scaler"},
 		"no identity at all": {none: true,
-			wantErr: "IMDS gives no token for the system-assigned identity of VM master; is the identity assigned to this VM?"},
+			wantErr: "IMDS at http://imds.test gives no token for the system-assigned identity of VM master; is the identity assigned to this VM?"},
 		"not assigned to this VM": {system: true,
 			options: func(o *Options) { o.ClientID = "99999999-2222-4333-8444-555555555555" },
-			wantErr: "IMDS gives no token for the user-assigned identity with client ID 99999999-2222-4333-8444-555555555555; is the identity assigned to this VM? (HTTP 400 Bad Request: Identity not found)"},
+			wantErr: "IMDS at http://imds.test gives no token for the user-assigned identity with client ID 99999999-2222-4333-8444-555555555555; is the identity assigned to this VM? (HTTP 400 Bad Request: Identity not found)"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
