@@ -16,13 +16,12 @@ import (
 // that shape whatever room it has; "" if it would not. The rule is
 // kube-scheduler's NodeAffinity and TaintToleration plugins.
 func (s *Shape) admits(class *Class, nodeName string) string {
-	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: s.Labels},
-		Spec:       corev1.NodeSpec{Taints: s.Taints},
-	}
-	affinity := nodeaffinity.GetRequiredNodeAffinity(&corev1.Pod{Spec: class.Spec})
-	if ok, err := affinity.Match(node); err != nil || !ok {
-		return "node selector"
+	if len(class.Spec.NodeSelector) > 0 || class.Spec.Affinity != nil {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: s.Labels}}
+		affinity := nodeaffinity.GetRequiredNodeAffinity(&corev1.Pod{Spec: class.Spec})
+		if ok, err := affinity.Match(node); err != nil || !ok {
+			return "node selector"
+		}
 	}
 	taint, found := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), s.Taints, class.Spec.Tolerations, keepsOff, true)
 	if found {
@@ -56,23 +55,15 @@ var startupTaints = map[string]bool{
 	"node.cloudprovider.kubernetes.io/uninitialized": true,
 }
 
-func (s *Shape) hasStartupTaint() bool {
-	return slices.ContainsFunc(s.Taints, func(t corev1.Taint) bool { return startupTaints[t.Key] })
-}
+func isStartup(t corev1.Taint) bool { return startupTaints[t.Key] }
+func isFence(t corev1.Taint) bool   { return t.Key == api.RetiredTaint }
 
-// withoutStartupTaints returns the shape that a starting node will have.
-func (s Shape) withoutStartupTaints() Shape {
-	return s.withoutTaints(func(t corev1.Taint) bool { return startupTaints[t.Key] })
-}
+func (s *Shape) hasTaint(is func(corev1.Taint) bool) bool { return slices.ContainsFunc(s.Taints, is) }
 
-// withoutFence returns the shape that a fenced node has once it is taken back.
-func (s Shape) withoutFence() Shape {
-	return s.withoutTaints(func(t corev1.Taint) bool { return t.Key == api.RetiredTaint })
-}
-
-func (s Shape) withoutTaints(drop func(corev1.Taint) bool) Shape {
-	s.Taints = slices.DeleteFunc(slices.Clone(s.Taints), drop)
-	return s
+// withoutTaints returns the shape that a node will have once these are gone.
+func (s Shape) withoutTaints(gone func(corev1.Taint) bool) *Shape {
+	s.Taints = slices.DeleteFunc(slices.Clone(s.Taints), gone)
+	return &s
 }
 
 // Offers is what a machine of that shape has for pods beside the DaemonSets'.

@@ -1,0 +1,113 @@
+package capacity
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+// explain says of each pod that stays at the gate why it does.
+func (p *planner) explain(units []*unit) {
+	released := map[types.UID]bool{}
+	for _, r := range p.decision.Releases {
+		released[r.UID] = true
+	}
+	texts := map[*Class]Reason{}
+	for _, u := range units {
+		for _, m := range u.members {
+			if m.pod == nil || !m.pod.Gated || released[m.pod.UID] {
+				continue
+			}
+			r := p.reason(u, m, texts)
+			r.Pod, r.UID = m.pod.Key, m.pod.UID
+			p.decision.Reasons = append(p.decision.Reasons, r)
+		}
+	}
+	for _, pod := range p.unbound {
+		if pod.Gated && pod.OthersGate {
+			p.decision.Reasons = append(p.decision.Reasons, Reason{
+				Pod: pod.Key, UID: pod.UID, Code: ReasonOthersGate,
+				Text: "other scheduling gates are still on the pod",
+			})
+		}
+	}
+}
+
+func (p *planner) reason(u *unit, m *member, texts map[*Class]Reason) Reason {
+	switch {
+	case u.incomplete():
+		return gangReason(u)
+	case !u.placed:
+		r, known := texts[m.class]
+		if !known {
+			r = p.whyNot(m.class)
+			texts[m.class] = r
+		}
+		if u.gang {
+			r.Text = fmt.Sprintf("the gang of %d cannot be placed together: %s", len(u.members), r.Text)
+		}
+		return r
+	}
+	if m.bin.tier == tierReady {
+		// It waits for another one of its gang.
+		i := slices.IndexFunc(u.members, func(m *member) bool { return m.bin.tier != tierReady })
+		if i < 0 {
+			return gangReason(u)
+		}
+		m = u.members[i]
+	}
+	if m.bin.tier == tierMarked || m.bin.tier == tierFenced {
+		return Reason{Code: ReasonRescue, Text: fmt.Sprintf("node %s is being taken back from its retirement", m.bin.name())}
+	}
+	po := m.bin.pool
+	return Reason{Code: ReasonMachinesComing, Text: fmt.Sprintf("waiting for %s in %s, about %s from purchase to ready",
+		machines(po.arriving+po.opened), po.Name, api.ShortDuration(po.BootTime))}
+}
+
+func gangReason(u *unit) Reason {
+	return Reason{Code: ReasonGang, Text: fmt.Sprintf("the gang waits for %d more of its %d pods", u.missing, u.leader.GangSize)}
+}
+
+// whyNot says why no machine can be bought for the class: what waiting can
+// change if there is such a pool, else what stands in the way of all.
+func (p *planner) whyNot(class *Class) Reason {
+	var texts []string
+	var small obstacle
+	matches := 0
+	for _, po := range p.pools {
+		if class.Pool != "" && !po.is(class.Pool) {
+			continue
+		}
+		matches++
+		o := p.obstacle(po, class)
+		switch {
+		case o.code == ReasonMaximum || o.code == ReasonAway:
+			return Reason{Code: o.code, Text: o.text}
+		case o.lack != "":
+			if small.lack == "" || o.offers > small.offers {
+				small = o
+			}
+		case o.code == "":
+			// The pool could serve one pod of a unit but not all of them.
+			return Reason{Code: ReasonMaximum, Text: fmt.Sprintf("%s is too small for all of them within its maximum of %d", po.Name, po.Settings.Max)}
+		default:
+			texts = append(texts, o.text)
+		}
+	}
+	switch {
+	case len(p.pools) == 0:
+		return Reason{Code: ReasonNoFit, Text: "there is no pool that Tidegate manages"}
+	case matches == 0:
+		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("there is no pool named %q", class.Pool)}
+	case small.lack != "" && small.offers <= 0:
+		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("no pool offers %s", small.lack)}
+	case small.lack != "":
+		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("requests %s; the largest machine of any pool offers %s",
+			format(small.lack, class.Requests.amount(small.lack)), format(small.lack, small.offers))}
+	}
+	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
+}

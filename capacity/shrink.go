@@ -1,0 +1,122 @@
+package capacity
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// veto says why the node must not be retired, "" if it may. On any doubt which
+// machine it is nothing is retired.
+func veto(n *Node, po *pool) string {
+	switch {
+	case n.Keep != "":
+		return n.Keep
+	case po == nil:
+		return "it belongs to no pool"
+	case po.Refused != "":
+		return po.Name + ": " + po.Refused
+	case !n.mapped():
+		return "it is not certain which machine it is"
+	}
+	return ""
+}
+
+// shrink marks the nodes whose absence the demand would not notice.
+func (p *planner) shrink(units []*unit) {
+	waiting := waitingClasses(units)
+	candidates := map[*pool][]*bin{}
+	for _, b := range p.bins {
+		if b.tier != tierReady || veto(b.node, b.pool) != "" || b.planned > 0 || b.stay.rank > 0 {
+			continue
+		}
+		if !p.wanted(b, waiting) && !p.settlingIn(b) {
+			candidates[b.pool] = append(candidates[b.pool], b)
+		}
+	}
+	for _, po := range p.pools {
+		spare := po.staying - po.Settings.Min
+		// The one that will be empty first goes first.
+		slices.SortFunc(candidates[po], func(a, b *bin) int { return longestFirst(b, a) })
+		for _, b := range candidates[po][:max(0, min(spare, len(candidates[po])))] {
+			why := "no waiting pod needs it"
+			if b.stay.pods > 0 {
+				why = fmt.Sprintf("no waiting pod needs it; pods that still run on it: %d", b.stay.pods)
+			}
+			p.step(b.node, Step{Kind: StepMark, Why: why})
+		}
+	}
+}
+
+// waitingClasses returns the classes of the demand that has no place on a ready
+// node. A gang that cannot be placed now would not run on the nodes that are
+// there either, so it keeps none.
+func waitingClasses(units []*unit) []*Class {
+	seen := map[*Class]bool{}
+	var classes []*Class
+	for _, u := range units {
+		if u.gang && !u.placed {
+			continue
+		}
+		for _, m := range u.members {
+			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.class] {
+				seen[m.class] = true
+				classes = append(classes, m.class)
+			}
+		}
+	}
+	return classes
+}
+
+// wanted reports whether a waiting class could use the node once the work that
+// ends by itself has ended.
+func (p *planner) wanted(b *bin, waiting []*Class) bool {
+	later := b.free
+	for _, pod := range p.onNode[b.node.Name] {
+		if pod.Work == Batch {
+			later = later.Add(pod.Class.Requests)
+		}
+	}
+	return slices.ContainsFunc(waiting, func(c *Class) bool { return p.fits(b, later, c) })
+}
+
+// settlingIn reports whether the node received work a short while ago: where
+// pods arrive one by one a mark would be taken back with each of them. The
+// while is the time for which an empty machine is kept, for the same reason.
+func (p *planner) settlingIn(b *bin) bool {
+	return slices.ContainsFunc(p.onNode[b.node.Name], func(pod *Pod) bool {
+		return pod.Work.IsWork() && p.before(pod.Bound.Add(b.pool.IdleAfter()))
+	})
+}
+
+// restoreMinimum takes back as many retirements as the pool lacks machines for
+// its minimum.
+func (p *planner) restoreMinimum(po *pool) {
+	short := po.Settings.Min - po.staying
+	var retiring []*bin
+	for _, b := range p.bins {
+		if b.pool != po || b.tier != tierMarked && b.tier != tierFenced {
+			continue
+		}
+		if b.planned > 0 || veto(b.node, po) != "" {
+			short-- // it is taken back anyway
+			continue
+		}
+		retiring = append(retiring, b)
+	}
+	for _, b := range retiring[:max(0, min(short, len(retiring)))] {
+		p.restore(b.node, fmt.Sprintf("the pool's minimum is %d", po.Settings.Min))
+	}
+}
+
+// work returns the pods that keep the node from being empty, by name.
+func (p *planner) work(n *Node) []*Pod {
+	var work []*Pod
+	for _, pod := range p.onNode[n.Name] {
+		if pod.Work.IsWork() {
+			work = append(work, pod)
+		}
+	}
+	slices.SortFunc(work, func(a, b *Pod) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+	return work
+}
