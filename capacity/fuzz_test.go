@@ -1,0 +1,378 @@
+package capacity
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// dice makes choices from bytes; once they are used up it always says 0.
+type dice struct{ bytes []byte }
+
+func (d *dice) roll(n int) int {
+	if len(d.bytes) == 0 {
+		return 0
+	}
+	b := d.bytes[0]
+	d.bytes = d.bytes[1:]
+	return int(b) % n
+}
+
+func (d *dice) often() bool  { return d.roll(4) != 0 }
+func (d *dice) rarely() bool { return d.roll(8) == 7 }
+
+func pick[T any](d *dice, from ...T) T { return from[d.roll(len(from))] }
+
+// anySnapshot makes a snapshot, likely or not, from the dice.
+func anySnapshot(d *dice) Snapshot {
+	s := Snapshot{Now: now, Settle: settle}
+	for i := range d.roll(4) {
+		s.Pools = append(s.Pools, anyPool(d, fmt.Sprintf("pool%d", i)))
+	}
+	for i := range d.roll(12) {
+		s.Nodes = append(s.Nodes, anyNode(d, &s, fmt.Sprintf("n%02d", i)))
+	}
+	for i := range d.roll(24) {
+		s.Pods = append(s.Pods, anyPod(d, &s, fmt.Sprintf("p%02d", i)))
+	}
+	for range d.roll(3) {
+		s.Expected = append(s.Expected, Expected{Like: types.UID(fmt.Sprintf("uid-p%02d", d.roll(24))), Count: d.roll(5)})
+	}
+	for range d.roll(3) {
+		s.Daemons = append(s.Daemons, anyClass(d, 0.25))
+	}
+	return s
+}
+
+func anyPool(d *dice, name string) PoolState {
+	low := d.roll(3)
+	p := poolOf(name, d.roll(5), bounds(low, low+d.roll(5)))
+	p.Settings.PricePerHour = float64(d.roll(3))
+	p.Growing, p.Listed = d.rarely(), !d.rarely()
+	if d.rarely() {
+		p.Refused = "it is Flexible"
+	}
+	if d.rarely() {
+		p.AwayUntil, p.AwayReason = now.Add(time.Minute), "quota"
+	}
+	p.Shape.Allocatable = anySize(d, 4, 8, 16)
+	if d.rarely() {
+		p.Shape = nil
+	}
+	for i := range d.roll(3) {
+		vm := instance(fmt.Sprintf("%s-%d", name, i))
+		vm.State = pick(d, InstanceRunning, InstanceCreating, InstanceStopped, InstanceDeleting, InstanceFailed)
+		vm.Created = now.Add(-pick(d, time.Minute, time.Hour))
+		p.Instances = append(p.Instances, vm)
+	}
+	return p
+}
+
+func anyNode(d *dice, s *Snapshot, name string) Node {
+	n := node(name)
+	n.Pool = pick(d, "pool0", "pool1", "POOL0", "pool9", "")
+	n.Ready = d.often()
+	n.Allocatable = anySize(d, 4, 8)
+	n.Created = now.Add(-pick(d, time.Hour, time.Minute))
+	for _, change := range []func(*Node){keep, requested, unmapped, notAdopted, state(InstanceDeleting), state(InstanceStopped), held(time.Minute), outside,
+		tainted(corev1.Taint{Key: "team", Effect: corev1.TaintEffectNoSchedule})} {
+		if d.rarely() {
+			change(&n)
+		}
+	}
+	switch d.roll(8) {
+	case 1:
+		marked(&n)
+	case 2:
+		emptyFor(pick(d, time.Minute, time.Hour))(&n)
+	case 3, 4:
+		fencedAfter(pick(d, time.Minute, time.Hour))(&n)
+		pick(d, proved(time.Hour), proved(time.Second), proving(time.Second), proving(time.Hour))(&n)
+	case 5:
+		committed(&n)
+	}
+	if po := find(s.Pools, n.Pool); po != nil && n.Instance.VMID != "" && d.often() {
+		po.Instances = append(po.Instances, n.Instance)
+		po.Capacity++
+	}
+	return n
+}
+
+func find(pools []PoolState, name string) *PoolState {
+	for i := range pools {
+		if pools[i].Name == name {
+			return &pools[i]
+		}
+	}
+	return nil
+}
+
+func anyPod(d *dice, s *Snapshot, name string) Pod {
+	p := pod(name, 1, class(anyClass(d, 1)), aged(time.Duration(d.roll(4))*time.Minute), priority(int32(d.roll(2))))
+	p.Work = pick(d, Batch, Batch, Batch, LongLived, Daemon, Mirror)
+	host := "gone"
+	if len(s.Nodes) > 0 {
+		host = s.Nodes[d.roll(len(s.Nodes))].Name
+	}
+	switch d.roll(8) {
+	case 1, 2:
+		on(host)(&p)
+	case 3:
+		released(host)(&p)
+	case 4:
+		unschedulable(&p)
+	case 5:
+		othersGate(&p)
+	}
+	if d.rarely() {
+		p.MaxWait = 2 * time.Minute
+	}
+	if !d.often() {
+		gang(pick(d, "g", "h"), d.roll(5))(&p)
+	}
+	return p
+}
+
+func anyClass(d *dice, unit float64) *Class {
+	r := cpus(unit * float64(d.roll(9)))
+	if d.rarely() {
+		r.Scalar = map[corev1.ResourceName]int64{gpu: 1}
+	}
+	var selector map[string]string
+	if d.rarely() {
+		selector = map[string]string{corev1.LabelHostname: "n01"}
+	}
+	return classOf(r, pick(d, "", "", "", "pool0", "Pool1"), selector)
+}
+
+func anySize(d *dice, sizes ...float64) Resources {
+	r := machineOf(pick(d, sizes...))
+	r.Pods = int64(pick(d, 110, 3))
+	if d.rarely() {
+		r.Scalar = map[corev1.ResourceName]int64{gpu: 2}
+	}
+	return r
+}
+
+// shuffled returns the snapshot with its lists in another order.
+func shuffled(s Snapshot, r *rand.Rand) Snapshot {
+	mix := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
+	s.Pools, s.Nodes, s.Pods = slices.Clone(s.Pools), slices.Clone(s.Nodes), slices.Clone(s.Pods)
+	s.Expected, s.Daemons = slices.Clone(s.Expected), slices.Clone(s.Daemons)
+	mix(len(s.Pools), func(i, j int) { s.Pools[i], s.Pools[j] = s.Pools[j], s.Pools[i] })
+	mix(len(s.Nodes), func(i, j int) { s.Nodes[i], s.Nodes[j] = s.Nodes[j], s.Nodes[i] })
+	mix(len(s.Pods), func(i, j int) { s.Pods[i], s.Pods[j] = s.Pods[j], s.Pods[i] })
+	mix(len(s.Expected), func(i, j int) { s.Expected[i], s.Expected[j] = s.Expected[j], s.Expected[i] })
+	mix(len(s.Daemons), func(i, j int) { s.Daemons[i], s.Daemons[j] = s.Daemons[j], s.Daemons[i] })
+	for i := range s.Pools {
+		list := slices.Clone(s.Pools[i].Instances)
+		mix(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		s.Pools[i].Instances = list
+	}
+	return s
+}
+
+func FuzzPlan(f *testing.F) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		seed := make([]byte, 400)
+		for i := range seed {
+			seed[i] = byte(r.Uint32())
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		s := anySnapshot(&dice{seed})
+		d := Plan(s)
+		checkReleases(t, s, d)
+		checkGangs(t, s, d)
+		checkGrows(t, s, d)
+		checkSteps(t, s, d)
+		checkReasons(t, s, d)
+		again := Plan(shuffled(s, rand.New(rand.NewPCG(uint64(len(seed)), 7))))
+		if !bytes.Equal(fmt.Appendf(nil, "%#v", d), fmt.Appendf(nil, "%#v", again)) {
+			t.Errorf("another order of the lists, another decision (-first +second):\n%s", cmp.Diff(d, again))
+		}
+	})
+}
+
+// checkReleases recounts what is on each node with the pods released to it.
+func checkReleases(t *testing.T, s Snapshot, d Decision) {
+	pods := map[types.UID]Pod{}
+	for _, p := range s.Pods {
+		pods[p.UID] = p
+	}
+	nodes := map[string]Node{}
+	for _, n := range s.Nodes {
+		nodes[n.Name] = n
+	}
+	touched := map[string][]Pod{}
+	for _, r := range d.Releases {
+		p := pods[r.UID]
+		if !p.Gated || p.OthersGate {
+			t.Errorf("released %s, which does not wait at the gate alone", r.Pod)
+		}
+		if r.Node == "" {
+			if p.MaxWait == 0 || now.Before(p.Created.Add(p.MaxWait)) {
+				t.Errorf("released %s without room before its longest wait", r.Pod)
+			}
+			continue
+		}
+		n := nodes[r.Node]
+		if !n.Ready || n.Retirement != nil || n.Fence != "" || n.Deleting != "" {
+			t.Errorf("released %s to %s, which is not ready or retires", r.Pod, r.Node)
+		}
+		if why := n.Shape.admits(p.Class, n.Name); why != "" {
+			t.Errorf("released %s to %s, which keeps it off: %s", r.Pod, r.Node, why)
+		}
+		touched[r.Node] = append(touched[r.Node], p)
+	}
+	for name, list := range touched {
+		for _, p := range s.Pods {
+			if p.Node == name {
+				list = append(list, p)
+			}
+		}
+		var used Resources
+		needs := map[corev1.ResourceName]bool{}
+		for _, p := range list {
+			used = used.Add(p.Class.Requests)
+		}
+		// Only what a released pod asks for must fit: the rest may have been
+		// overcommitted before.
+		for _, p := range touched[name] {
+			r := p.Class.Requests
+			needs[corev1.ResourceCPU] = needs[corev1.ResourceCPU] || r.MilliCPU > 0
+			needs[corev1.ResourceMemory] = needs[corev1.ResourceMemory] || r.Memory > 0
+			needs[corev1.ResourcePods] = true
+			for k := range r.Scalar {
+				needs[k] = true
+			}
+		}
+		for _, k := range slices.Sorted(maps.Keys(needs)) {
+			if needs[k] && used.amount(k) > nodes[name].Allocatable.amount(k) {
+				t.Errorf("node %s would carry %d of %s and has %d", name, used.amount(k), k, nodes[name].Allocatable.amount(k))
+			}
+		}
+	}
+}
+
+// checkGangs: whoever is released with room takes its whole gang along.
+func checkGangs(t *testing.T, s Snapshot, d Decision) {
+	roomy := map[types.UID]bool{}
+	for _, r := range d.Releases {
+		roomy[r.UID] = r.Node != ""
+	}
+	for _, p := range s.Pods {
+		if p.Gang == "" || !roomy[p.UID] {
+			continue
+		}
+		for _, other := range s.Pods {
+			if other.Gang == p.Gang && other.Gated && !other.OthersGate && other.Work.IsWork() && !roomy[other.UID] {
+				t.Errorf("gang %s: %s is released without %s", p.Gang, p.Key, other.Key)
+			}
+		}
+	}
+}
+
+func checkGrows(t *testing.T, s Snapshot, d Decision) {
+	seen := map[string]bool{}
+	for _, g := range d.Grows {
+		po := find(s.Pools, g.Pool)
+		switch {
+		case seen[g.Pool]:
+			t.Errorf("%s grows twice", g.Pool)
+		case g.From != po.Capacity || g.To <= g.From:
+			t.Errorf("%s grows from %d to %d and has %d", g.Pool, g.From, g.To, po.Capacity)
+		case g.To > po.Settings.Max:
+			t.Errorf("%s grows to %d beyond its maximum of %d", g.Pool, g.To, po.Settings.Max)
+		case po.Growing || !po.Listed || po.Refused != "" || now.Before(po.AwayUntil):
+			t.Errorf("%s grows although it must not now: %+v", g.Pool, po)
+		}
+		seen[g.Pool] = true
+	}
+}
+
+func checkSteps(t *testing.T, s Snapshot, d Decision) {
+	nodes := map[string]Node{}
+	work := map[string]bool{}
+	for _, n := range s.Nodes {
+		nodes[n.Name] = n
+	}
+	for _, p := range s.Pods {
+		work[p.Node] = work[p.Node] || p.Work.IsWork()
+	}
+	released := map[string]bool{}
+	for _, r := range d.Releases {
+		released[r.Node] = true
+	}
+	seen := map[string]bool{}
+	for _, step := range d.Steps {
+		n := nodes[step.Node]
+		if seen[n.Name] {
+			t.Errorf("two steps for %s", n.Name)
+		}
+		seen[n.Name] = true
+		if now.Before(n.HoldUntil) {
+			t.Errorf("%s %s although it is held back", step.Kind, n.Name)
+		}
+		retirable := n.Keep == "" && n.Pool != "" && n.Pool != "pool9" && n.Instance.VMID != "" && n.Recorded == n.Instance.VMID
+		switch step.Kind {
+		case StepMark, StepRecordEmpty, StepFence, StepProve, StepCommit, StepDelete:
+			if !retirable {
+				t.Errorf("%s %s, which must be left alone", step.Kind, n.Name)
+			}
+		case StepUnmark, StepUnfence, StepRecordBusy:
+			if n.Deleting != "" {
+				t.Errorf("%s %s, whose deletion is committed", step.Kind, n.Name)
+			}
+		}
+		switch step.Kind {
+		case StepMark:
+			if released[n.Name] {
+				t.Errorf("mark %s and release pods to it", n.Name)
+			}
+		case StepFence, StepProve, StepCommit:
+			if work[n.Name] {
+				t.Errorf("%s %s with work on it", step.Kind, n.Name)
+			}
+		case StepDelete:
+			if n.Deleting != n.Instance.VMID || step.Instance.VMID != n.Deleting || n.Fence == "" {
+				t.Errorf("delete %s without commitment or fence", n.Name)
+			}
+		}
+		if step.Kind == StepCommit && (n.Proved.IsZero() || now.Before(n.Proved.Add(s.Settle))) {
+			t.Errorf("commit %s without a settled proof", n.Name)
+		}
+	}
+}
+
+// checkReasons: whoever stays at the gate is told why, and nobody else is.
+func checkReasons(t *testing.T, s Snapshot, d Decision) {
+	want, got := map[types.UID]int{}, map[types.UID]int{}
+	for _, p := range s.Pods {
+		if p.Gated && p.Node == "" && (p.OthersGate || p.Work.IsWork()) {
+			want[p.UID] = 1
+		}
+	}
+	for _, r := range d.Releases {
+		delete(want, r.UID)
+	}
+	for _, r := range d.Reasons {
+		got[r.UID]++
+		if r.Text == "" || r.Code == "" {
+			t.Errorf("%s is told nothing", r.Pod)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pods that are told why they wait (-want +got):\n%s", diff)
+	}
+}
