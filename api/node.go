@@ -75,6 +75,13 @@ func KeepReason(node *corev1.Node) string {
 			return "annotation " + veto
 		}
 	}
+	return serverRole(node)
+}
+
+// IsServer reports whether the node is a server of the cluster, not an agent.
+func IsServer(node *corev1.Node) bool { return serverRole(node) != "" }
+
+func serverRole(node *corev1.Node) string {
 	for _, role := range []string{"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node-role.kubernetes.io/etcd"} {
 		if _, ok := node.Labels[role]; ok {
 			return "label " + role

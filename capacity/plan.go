@@ -96,8 +96,19 @@ func newPlanner(s Snapshot) *planner {
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
+	p.refuseServers()
 	p.addBins()
 	return p
+}
+
+// refuseServers leaves pools alone that contain a server of the cluster.
+func (p *planner) refuseServers() {
+	for i := range p.snapshot.Nodes {
+		n := &p.snapshot.Nodes[i]
+		if po := p.poolOf(n); n.Server && po != nil && po.Refused == "" {
+			po.Refused = "its machine " + n.Name + " is a server of the cluster"
+		}
+	}
 }
 
 func (p *planner) addPool(state *PoolState) {

@@ -210,6 +210,16 @@ func TestDeletion(t *testing.T) {
 	}.run(t)
 }
 
+func TestPoolWithAServerIsLeftAlone(t *testing.T) {
+	server := func(n *Node) { n.Server, n.Keep = true, "label control-plane" }
+	scenarios{
+		"neither grows nor shrinks": {
+			in:   snapshot(pools(poolOf("agents", 2, running("n1", "s1"))), nodes(node("n1"), node("s1", server)), pod("a", 30), pod("old", 8, on("n1"))),
+			want: []string{"a waits: NoPoolFits"},
+		},
+	}.run(t)
+}
+
 func TestAdoption(t *testing.T) {
 	one := pools(poolOf("agents", 1, running("n1")))
 	startup := tainted(corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule})

@@ -77,6 +77,8 @@ type Node struct {
 	Recorded string
 	Ready    bool
 	Created  time.Time
+	// Server is true for a server of the cluster, which no pool may contain.
+	Server bool
 	// Keep says why the node must not be retired, "" if it may.
 	Keep string
 	// Requested is true when an operator asked to retire the node.

@@ -233,6 +233,7 @@ func node(n *corev1.Node) capacity.Node {
 		Recorded:   n.Annotations[api.VMIDAnnotation],
 		Ready:      readySince(n) != nil,
 		Created:    n.CreationTimestamp.Time,
+		Server:     api.IsServer(n),
 		Keep:       api.KeepReason(n),
 		Requested:  api.RetireRequested(n),
 		Retirement: api.RetirementOf(n),
