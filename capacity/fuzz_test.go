@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,7 +83,8 @@ func anyNode(d *dice, s *Snapshot, name string) Node {
 	n.Ready = d.often()
 	n.Allocatable = anySize(d, 4, 8)
 	n.Created = now.Add(-pick(d, time.Hour, time.Minute))
-	for _, change := range []func(*Node){keep, requested, unmapped, notAdopted, state(InstanceDeleting), state(InstanceStopped), held(time.Minute), outside,
+	server := func(n *Node) { n.Server, n.Keep = d.rarely(), "label control-plane" }
+	for _, change := range []func(*Node){server, keep, requested, unmapped, notAdopted, state(InstanceDeleting), state(InstanceStopped), held(time.Minute), outside,
 		tainted(corev1.Taint{Key: "team", Effect: corev1.TaintEffectNoSchedule})} {
 		if d.rarely() {
 			change(&n)
@@ -324,7 +326,8 @@ func checkSteps(t *testing.T, s Snapshot, d Decision) {
 		if now.Before(n.HoldUntil) {
 			t.Errorf("%s %s although it is held back", step.Kind, n.Name)
 		}
-		retirable := n.Keep == "" && n.Pool != "" && n.Pool != "pool9" && n.Instance.VMID != "" && n.Recorded == n.Instance.VMID
+		po := find(s.Pools, strings.ToLower(n.Pool))
+		retirable := n.Keep == "" && po != nil && po.Refused == "" && n.Instance.VMID != "" && n.Recorded == n.Instance.VMID
 		switch step.Kind {
 		case StepMark, StepRecordEmpty, StepFence, StepProve, StepCommit, StepDelete:
 			if !retirable {

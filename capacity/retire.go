@@ -103,9 +103,12 @@ func (p *planner) fenced(n *Node, idle time.Duration) {
 }
 
 // deleting decides for a node whose deletion is committed. Nothing takes that
-// back; what contradicts the commitment only keeps it from going on.
+// back; what contradicts the commitment only keeps it from going on. Kubelets
+// may write annotations on their own nodes, so the commitment counts only
+// together with the fence, whose label they may not write, and for the machine
+// that the node is known to be.
 func (p *planner) deleting(n *Node, po *pool) {
-	if n.Keep != "" || n.Recorded != n.Deleting {
+	if n.Fence == "" || n.Keep != "" || n.Recorded != n.Deleting {
 		return
 	}
 	for _, pod := range p.work(n) {
@@ -115,7 +118,7 @@ func (p *planner) deleting(n *Node, po *pool) {
 	switch {
 	case !there:
 		p.step(n, Step{Kind: StepForget, Why: "its machine is gone"})
-	case machine.State != InstanceDeleting && n.Fence != "" && veto(n, po) == "":
+	case machine.State != InstanceDeleting && veto(n, po) == "":
 		p.step(n, Step{Kind: StepDelete, Why: "committed"})
 	}
 }

@@ -195,8 +195,11 @@ func TestDeletion(t *testing.T) {
 		},
 		"keep stops it":         {in: snapshot(there, is(keep)), want: nil},
 		"keep is not forgotten": {in: snapshot(gone, is(keep, unmapped)), want: nil},
-		"a missing fence stops it": {
-			in: snapshot(there, is(func(n *Node) { n.Fence = "" })), want: nil,
+		"a missing fence stops it, as a kubelet may have written the commitment": {
+			in: snapshot(there, is(func(n *Node) { n.Fence = "" }), pod("a", 1, on("n1"))), want: nil,
+		},
+		"without the fence no node is forgotten": {
+			in: snapshot(gone, is(unmapped, func(n *Node) { n.Fence = "" })), want: nil,
 		},
 		"a doubt stops it": {in: snapshot(there, is(unmapped)), want: nil},
 		"a commitment to another machine than the node's stops it": {
