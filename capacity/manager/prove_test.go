@@ -38,7 +38,7 @@ func refusal(uid, token string) answer {
 		"ValidatingAdmissionPolicy 'tidegate-fence' with binding 'tidegate-fence' denied request: "+api.FenceRefusal(uid, token))
 }
 
-var open = status(http.StatusNotFound, metav1.StatusReasonNotFound, `pods "fence-proof" not found`)
+var open404 = status(http.StatusNotFound, metav1.StatusReasonNotFound, `pods "fence-proof" not found`)
 
 func TestProof(t *testing.T) {
 	const node, uid, token = "agents000001", "uid-1", "token-1"
@@ -49,8 +49,8 @@ func TestProof(t *testing.T) {
 	}{
 		"refused by the fence":                  {servers: []answer{refusal(uid, token)}, want: true},
 		"refused by both servers":               {servers: []answer{refusal(uid, token), refusal(uid, token)}, want: true},
-		"one server lags":                       {servers: []answer{refusal(uid, token), open}},
-		"not yet":                               {servers: []answer{open}},
+		"one server lags":                       {servers: []answer{refusal(uid, token), open404}},
+		"not yet":                               {servers: []answer{open404}},
 		"nobody listed":                         {wantErr: "no API server is listed"},
 		"the fence of an earlier node":          {servers: []answer{refusal("uid-0", token)}, wantErr: "neither refused nor accepted"},
 		"an earlier fence of the node":          {servers: []answer{refusal(uid, "token-0")}, wantErr: "neither refused nor accepted"},
