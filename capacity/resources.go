@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,12 +125,13 @@ func (r Resources) lacks(request Resources) corev1.ResourceName {
 	case request.Pods > r.Pods:
 		return corev1.ResourcePods
 	}
-	for _, name := range slices.Sorted(maps.Keys(request.Scalar)) {
-		if request.Scalar[name] > r.Scalar[name] {
-			return name
+	var lack corev1.ResourceName
+	for name, want := range request.Scalar {
+		if want > r.Scalar[name] && (lack == "" || name < lack) {
+			lack = name
 		}
 	}
-	return ""
+	return lack
 }
 
 // count returns how many times request fits into r, at most limit.
