@@ -1,0 +1,91 @@
+package manager
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// waiting is a pod at two gates that somebody else's condition is on, too.
+func waiting() *corev1.Pod {
+	pod := gatedPod(func(p *corev1.Pod) {
+		p.ResourceVersion = ""
+		p.Spec.SchedulingGates = append(p.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: "example.com/other"})
+		p.Status.Conditions = []corev1.PodCondition{{Type: "example.com/Other", Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(created)}}
+	})
+	return &pod
+}
+
+func (w *world) pod(t *testing.T) *corev1.Pod {
+	t.Helper()
+	var p corev1.Pod
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "work", Name: "frame"}, &p); err != nil {
+		t.Fatal(err)
+	}
+	return &p
+}
+
+func TestReleaseTakesOnlyOurGate(t *testing.T) {
+	var writes []string
+	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
+	w.failpoint = func(name string) { writes = append(writes, name) }
+	w.release(t.Context(), w.pod(t), capacity.Release{Node: "n1"})
+
+	got := w.pod(t)
+	if diff := cmp.Diff([]corev1.PodSchedulingGate{{Name: "example.com/other"}}, got.Spec.SchedulingGates); diff != "" {
+		t.Errorf("gates (-want +got):\n%s", diff)
+	}
+	if got.Status.NominatedNodeName != "n1" {
+		t.Errorf("nominated %q, want n1", got.Status.NominatedNodeName)
+	}
+	if c := podCondition(&got.Status, "example.com/Other"); c == nil || c.Status != corev1.ConditionTrue {
+		t.Errorf("somebody else's condition is %+v", c)
+	}
+	if c := podCondition(&got.Status, api.CapacityCondition); c == nil || c.Status != corev1.ConditionTrue || c.Reason != "Released" {
+		t.Errorf("our condition is %+v, want it to say released", c)
+	}
+	// The node is nominated first: the scheduler may take the pod as soon as
+	// the gate is gone.
+	if want := []string{"nominate:before", "nominate:after", "ungate:before", "ungate:after"}; !slices.Equal(writes, want) {
+		t.Errorf("writes %v, want %v", writes, want)
+	}
+}
+
+func TestReleaseOnAnOldPictureDoesNothing(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
+	old := w.pod(t)
+	changed := old.DeepCopy()
+	changed.Labels = map[string]string{"changed": "meanwhile"}
+	if err := w.client.Update(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	w.release(t.Context(), old, capacity.Release{Node: "n1"})
+	if got := w.pod(t); !api.HasCapacityGate(got) || got.Status.NominatedNodeName != "" {
+		t.Errorf("gates %v, nominated %q: want the pod as it was", got.Spec.SchedulingGates, got.Status.NominatedNodeName)
+	}
+}
+
+func TestReasonsAreWrittenOnce(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
+	reason := capacity.Reason{Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 6"}
+	if says(w.pod(t), reason) {
+		t.Error("the pod says so before it was told")
+	}
+	w.explain(t.Context(), w.pod(t), reason)
+	got := w.pod(t)
+	c := podCondition(&got.Status, api.CapacityCondition)
+	if c == nil || c.Status != corev1.ConditionFalse || c.Reason != "PoolAtMaximum" || c.Message != reason.Text {
+		t.Errorf("condition %+v, want the reason", c)
+	}
+	if !says(got, reason) {
+		t.Error("the reason would be written again")
+	}
+}
