@@ -165,6 +165,10 @@ func TestPodsBeyondTheGate(t *testing.T) {
 			in:   snapshot(pools(poolOf("agents", 0)), nil, pod("a", 2, unschedulable)),
 			want: nil,
 		},
+		"nor does it hold a machine on its way, which was bought for others": {
+			in:   snapshot(pools(poolOf("agents", 1)), nil, pod("a", 5, unschedulable, priority(1)), pod("b", 5)),
+			want: []string{"b waits: MachinesComing"},
+		},
 		"a DaemonSet pod without room takes nothing back": {
 			in:   snapshot(pools(poolOf("agents", 1, running("n1"))), nodes(node("n1", emptyFor(0))), pod("a", 2, unschedulable, of(Daemon))),
 			want: nil,
