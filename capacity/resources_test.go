@@ -49,13 +49,13 @@ func TestResourcesHold(t *testing.T) {
 		have, want Resources
 		lacks      corev1.ResourceName
 	}{
-		"exactly enough":                              {machineOf(2), cpus(2), ""},
-		"too little CPU":                              {machineOf(1), Resources{MilliCPU: 1001, Pods: 1}, corev1.ResourceCPU},
-		"too little memory":                           {machineOf(1), Resources{Memory: 1<<30 + 1, Pods: 1}, corev1.ResourceMemory},
-		"too little storage":                          {machineOf(1), Resources{EphemeralStorage: 1, Pods: 1}, corev1.ResourceEphemeralStorage},
-		"no room for one more pod":                    {Resources{MilliCPU: 9000}, onlyCPU, corev1.ResourcePods},
-		"no GPU":                                      {machineOf(2), with(cpus(1), 1), gpu},
-		"enough GPUs":                                 {with(machineOf(2), 2), with(cpus(1), 2), ""},
+		"exactly enough":           {machineOf(2), cpus(2), ""},
+		"too little CPU":           {machineOf(1), Resources{MilliCPU: 1001, Pods: 1}, corev1.ResourceCPU},
+		"too little memory":        {machineOf(1), Resources{Memory: 1<<30 + 1, Pods: 1}, corev1.ResourceMemory},
+		"too little storage":       {machineOf(1), Resources{EphemeralStorage: 1, Pods: 1}, corev1.ResourceEphemeralStorage},
+		"no room for one more pod": {Resources{MilliCPU: 9000}, onlyCPU, corev1.ResourcePods},
+		"no GPU":                   {machineOf(2), with(cpus(1), 1), gpu},
+		"enough GPUs":              {with(machineOf(2), 2), with(cpus(1), 2), ""},
 		"what is not requested may be overcommitted":  {overcommitted, onlyCPU, ""},
 		"a pod that requests nothing fits everywhere": {Resources{Pods: 1}, Resources{Pods: 1}, ""},
 	} {
