@@ -137,8 +137,8 @@ func gang(name string, size int) func(*Pod) {
 	return func(p *Pod) { p.Gang, p.GangSize = name, size }
 }
 
-// poolOf is one that was bought "capacity" machines of 8 CPUs, which are there
-// once inPool says so of a node.
+// poolOf is a pool of 8 CPU machines that was asked for so many; those that are
+// there are added by running and machine.
 func poolOf(name string, capacity int, changes ...func(*PoolState)) PoolState {
 	idle := idleAfter
 	p := PoolState{
@@ -176,7 +176,7 @@ func away(d time.Duration, why string) func(*PoolState) {
 	return func(p *PoolState) { p.AwayUntil, p.AwayReason = now.Add(d), why }
 }
 
-// machines adds instances that run, one for each name.
+// running adds instances that run, one for each name.
 func running(names ...string) func(*PoolState) {
 	return func(p *PoolState) {
 		for _, name := range names {
@@ -217,7 +217,7 @@ func emptyFor(d time.Duration) func(*Node) {
 	}
 }
 
-// fencedNode is a node that is empty for so long and fenced.
+// fencedAfter makes a node that is empty for so long and fenced.
 func fencedAfter(empty time.Duration) func(*Node) {
 	return func(n *Node) {
 		emptyFor(empty)(n)
