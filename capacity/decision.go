@@ -93,6 +93,7 @@ const (
 	ReasonAway           ReasonCode = "PoolRefused"
 	ReasonNoFit          ReasonCode = "NoPoolFits"
 	ReasonOthersGate     ReasonCode = "OtherGates"
+	ReasonPoolsUnknown   ReasonCode = "PoolsUnknown"
 )
 
 // Reason says why a pod waits.

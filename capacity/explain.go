@@ -99,6 +99,8 @@ func (p *planner) whyNot(class *Class) Reason {
 		}
 	}
 	switch {
+	case p.snapshot.PoolsUnknown != "":
+		return Reason{Code: ReasonPoolsUnknown, Text: "the pools are not known: " + p.snapshot.PoolsUnknown}
 	case len(p.pools) == 0:
 		return Reason{Code: ReasonNoFit, Text: "there is no pool that Tidegate manages"}
 	case matches == 0:

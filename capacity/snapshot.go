@@ -15,6 +15,8 @@ type Snapshot struct {
 	Now time.Time
 	// Settle is how long a fence must have been proved before the live read.
 	Settle time.Duration
+	// PoolsUnknown says why the pools have not been read yet, "" once they were.
+	PoolsUnknown string
 	// Pools, one for each name.
 	Pools []PoolState
 	// Nodes, one for each name.

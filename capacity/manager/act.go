@@ -41,6 +41,9 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed {
 		reasons = append(reasons, action{"status", func(ctx context.Context) { m.publish(ctx, status) }})
 	}
+	if errors.Is(m.pools.failure(), errUnread) {
+		d.Reasons = nil // in a moment they are better ones
+	}
 	for _, r := range d.Reasons {
 		if pod := o.pods[r.UID]; pod != nil && !says(pod, r) {
 			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) { m.explain(ctx, pod, r) }})

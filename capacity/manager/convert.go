@@ -3,6 +3,7 @@ package manager
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -149,21 +150,29 @@ func (c *converter) class(spec *corev1.PodSpec, pool string) *capacity.Class {
 	return class
 }
 
-// daemons returns the classes of the DaemonSets' pods.
+// daemons returns the classes of the DaemonSets' pods, but for those that opted
+// in: these are work like any other.
 func (c *converter) daemons(sets []appsv1.DaemonSet) []*capacity.Class {
 	var classes []*capacity.Class
 	for i := range sets {
-		if sets[i].DeletionTimestamp == nil {
-			classes = append(classes, c.class(&sets[i].Spec.Template.Spec, ""))
+		template := &sets[i].Spec.Template
+		request, _ := api.ParsePodRequest(template.Annotations)
+		if sets[i].DeletionTimestamp == nil && (request.OptIn == nil || !*request.OptIn) {
+			classes = append(classes, c.class(&template.Spec, ""))
 		}
 	}
 	return classes
 }
 
+// slowStart is how long after its newest pod a Job's controller is still
+// expected to create more: it does so within seconds, unless a quota or a
+// back-off keeps it from doing so for an unknown time.
+const slowStart = time.Minute
+
 // jobs sets the gang sizes of Jobs' pods and returns the pods that Jobs have
 // yet to create. succeeded counts the Jobs' pods that have succeeded and still
 // are there: a Job's own status is behind them.
-func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int) []capacity.Expected {
+func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int, now time.Time) []capacity.Expected {
 	present := map[types.UID][]*capacity.Pod{}
 	for i := range pods {
 		if job, ok := owners[pods[i].UID]; ok {
@@ -176,7 +185,11 @@ func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UI
 		own := present[job.UID]
 		want := wantedPods(job, succeeded[job.UID])
 		var like *capacity.Pod
+		var newest time.Time
 		for _, p := range own {
+			if p.Created.After(newest) {
+				newest = p.Created
+			}
 			if p.Gang == jobGang(job.UID) {
 				p.GangSize = want
 			}
@@ -184,7 +197,7 @@ func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UI
 				like = p
 			}
 		}
-		if missing := want - len(own); missing > 0 && like != nil {
+		if missing := want - len(own); missing > 0 && like != nil && now.Sub(newest) < slowStart {
 			expected = append(expected, capacity.Expected{Like: like.UID, Count: missing})
 		}
 	}

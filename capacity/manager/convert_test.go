@@ -183,10 +183,11 @@ func TestJobs(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		job       batchv1.Job
-		gated     int // pods of the Job at the gate
-		running   int // and bound
-		succeeded int // and still there, succeeded
-		want      int // pods expected beside them
+		gated     int  // pods of the Job at the gate
+		running   int  // and bound
+		succeeded int  // and still there, succeeded
+		stuck     bool // its newest pod is old
+		want      int  // pods expected beside them
 	}{
 		"the first of forty":                         {job: job(40, 40, nil), gated: 1, want: 39},
 		"no more than its parallelism":               {job: job(8, 40, nil), gated: 3, want: 5},
@@ -194,6 +195,7 @@ func TestJobs(t *testing.T) {
 		"its status is behind":                       {job: job(40, 40, nil), gated: 1, running: 35, succeeded: 4, want: 0},
 		"all are there":                              {job: job(4, 4, nil), gated: 2, running: 2, want: 0},
 		"none waits at the gate":                     {job: job(4, 4, nil), running: 2, want: 0},
+		"a quota keeps it from creating more":        {job: job(40, 40, nil), gated: 1, stuck: true, want: 0},
 		"suspended":                                  {job: job(4, 4, func(j *batchv1.Job) { j.Spec.Suspend = new(true) }), gated: 1, want: 0},
 		"failed":                                     {job: job(4, 4, condition(batchv1.JobFailed)), gated: 1, want: 0},
 		"about to fail":                              {job: job(4, 4, condition(batchv1.JobFailureTarget)), gated: 1, want: 0},
@@ -208,10 +210,14 @@ func TestJobs(t *testing.T) {
 			for i := range tc.gated + tc.running {
 				uid := types.UID(rune('a' + i))
 				owners[uid] = "uid-job"
-				pods = append(pods, capacity.Pod{UID: uid, Gated: i < tc.gated, Gang: jobGang("uid-job")})
+				pods = append(pods, capacity.Pod{UID: uid, Gated: i < tc.gated, Created: created, Gang: jobGang("uid-job")})
+			}
+			now := created.Add(time.Second)
+			if tc.stuck {
+				now = created.Add(time.Hour)
 			}
 			got := 0
-			for _, e := range jobs([]batchv1.Job{tc.job}, pods, owners, map[types.UID]int{"uid-job": tc.succeeded}) {
+			for _, e := range jobs([]batchv1.Job{tc.job}, pods, owners, map[types.UID]int{"uid-job": tc.succeeded}, now) {
 				got += e.Count
 			}
 			if got != tc.want {

@@ -53,7 +53,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 			succeeded[owner]++
 		}
 	}
-	o.snapshot.Expected = jobs(jobList.Items, o.snapshot.Pods, owners, succeeded)
+	o.snapshot.Expected = jobs(jobList.Items, o.snapshot.Pods, owners, succeeded, o.snapshot.Now)
 
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
@@ -87,4 +87,7 @@ func (m *Manager) mapNodes(o *observation) {
 	m.seen = seen
 	m.pools.setNodes(vmids, unknown)
 	o.snapshot.Pools = m.pools.snapshot()
+	if err := m.pools.failure(); err != nil && len(o.snapshot.Pools) == 0 {
+		o.snapshot.PoolsUnknown = err.Error()
+	}
 }

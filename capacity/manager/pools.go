@@ -59,12 +59,15 @@ type poolState struct {
 	refusals int
 }
 
+// errUnread stands until the first read has ended.
+var errUnread = errors.New("the pools have not been read yet")
+
 func newPools(cloud Cloud, now func() time.Time, log logr.Logger, changed func()) *pools {
 	return &pools{
 		cloud: cloud, now: now, log: log, changed: changed,
 		wake:     make(chan struct{}, 1),
 		states:   map[string]*poolState{},
-		err:      errors.New("the pools have not been read yet"),
+		err:      errUnread,
 		inFlight: map[string]time.Time{},
 	}
 }

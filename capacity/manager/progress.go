@@ -13,7 +13,7 @@ const (
 	// firstHold and longestHold bound how long a node's next step waits after a
 	// failed one; it doubles each time.
 	firstHold   = 500 * time.Millisecond
-	longestHold = 5 * time.Minute
+	longestHold = time.Minute
 	// disprovedHold is how long a node stays unfenced after a fence that could
 	// not be proved: somebody has to mend the policy first.
 	disprovedHold = time.Minute
