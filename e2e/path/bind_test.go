@@ -2,6 +2,7 @@ package path
 
 import (
 	"errors"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,12 +40,16 @@ func binding(namespace, pod, node string) *corev1.Binding {
 	}
 }
 
-// enforces says whether the API server refuses bindings to the node, as the
-// proof does: with one that changes nothing, of a pod that does not exist.
-func (w *world) enforces(node string) bool {
+// fenceStands is nil if the API server refuses bindings to the node. It asks as
+// the proof does, with a binding that changes nothing, of a pod that does not
+// exist.
+func (w *world) fenceStands(node string) error {
 	b := binding(w.namespace, "nobody", node)
 	err := w.Client.CoreV1().Pods(w.namespace).Bind(w.t.Context(), b, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	return apierrors.IsInvalid(err)
+	if apierrors.IsInvalid(err) {
+		return nil
+	}
+	return fmt.Errorf("a binding to the node is not refused: %w", err)
 }
 
 // withoutFence does something to the fenced node while its fence is not
@@ -65,15 +70,10 @@ func (w *world) withoutFence(node string, do func()) {
 		if _, err := bindings.Create(w.t.Context(), saved, metav1.CreateOptions{}); err != nil {
 			w.t.Fatal(err)
 		}
-		w.eventually("the fence is enforced again", func() error {
-			if !w.enforces(node) {
-				return errors.New("it is not")
-			}
-			return nil
-		})
+		w.eventually("the fence is enforced again", func() error { return w.fenceStands(node) })
 	}()
 	w.eventually("the fence is no longer enforced", func() error {
-		if w.enforces(node) {
+		if w.fenceStands(node) == nil {
 			return errors.New("it is")
 		}
 		return nil

@@ -100,8 +100,7 @@ func TestKilledAtEviction(t *testing.T) {
 	killed(t, "evict")
 	w.Azure.Cloud().ClearFaults()
 
-	p := start(t, rig.ProcessOptions{Standby: true, Args: capacityOnly})
-	t.Cleanup(p.Kill)
+	replica(t, rig.ProcessOptions{Standby: true, Args: capacityOnly})
 	w.atRest(1)
 	w.eventually("the late pod is gone", func() error {
 		if _, err := w.Client.CoreV1().Pods(w.namespace).Get(t.Context(), "late", metav1.GetOptions{}); !isGone(err) {

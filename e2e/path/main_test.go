@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,8 +176,17 @@ func stopTidegate(t *testing.T) {
 func own(t *testing.T, options rig.ProcessOptions) *rig.Process {
 	t.Helper()
 	stopTidegate(t)
+	return replica(t, options)
+}
+
+// replica starts a further replica for one test only.
+func replica(t *testing.T, options rig.ProcessOptions) *rig.Process {
+	t.Helper()
 	p := start(t, options)
-	t.Cleanup(p.Kill)
+	t.Cleanup(func() {
+		p.Kill()
+		freeLease(t)
+	})
 	return p
 }
 
@@ -197,8 +207,10 @@ func logs() string {
 	var out strings.Builder
 	last := suite.processes[max(0, len(suite.processes)-3):]
 	for _, p := range last {
-		lines := strings.Split(strings.TrimSpace(p.Log()), "\n")
-		fmt.Fprintf(&out, "--- %s ends with:\n%s\n", p.LogFile, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(p.Log()), "\n"), func(line string) bool {
+			return strings.Contains(line, "logger=controller-runtime") || strings.Contains(line, "pools discovered")
+		})
+		fmt.Fprintf(&out, "--- %s ends with:\n%s\n", p.LogFile, strings.Join(lines[max(0, len(lines)-30):], "\n"))
 	}
 	return out.String()
 }

@@ -40,6 +40,10 @@ func newWorld(t *testing.T, pool string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.leave)
+	w.eventually("the namespace takes pods", func() error {
+		_, err := r.Client.CoreV1().ServiceAccounts(w.namespace).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
 	return w
 }
 

@@ -24,8 +24,7 @@ const serviceName = "tidegate"
 // runtime would do: certificates come from the cluster's own authority, and
 // Tidegate runs as a process.
 func (r *Rig) install(ctx context.Context) (err error) {
-	host := fmt.Sprintf("%s.%s.svc", serviceName, api.Namespace)
-	if r.certDir, err = r.Cluster.ServingCert(serviceName, host); err != nil {
+	if r.certDir, err = r.Cluster.ServingCert(serviceName, r.ServingName()); err != nil {
 		return err
 	}
 	for _, file := range []string{"namespace.yaml", "rbac.yaml", "fence.yaml", "tidegate.yaml", "webhooks.yaml"} {

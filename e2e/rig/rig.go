@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/azure/emulator/k3sagent"
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
@@ -84,7 +85,7 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
 		APIServers:      options.APIServers,
 		SchedulerConfig: schedulerConfig,
-		ExtenderAddress: fmt.Sprintf("127.0.0.1:%d", r.port),
+		ExtenderAddress: r.ServingAddress(),
 		Out:             options.Out,
 	})
 	if err != nil {
@@ -116,6 +117,14 @@ func (r *Rig) startAzure(ctx context.Context) (err error) {
 		return fmt.Errorf("start the emulated Azure: %w", err)
 	}
 	return os.WriteFile(r.armCA(), r.Azure.CAPEM(), 0o600)
+}
+
+// ServingAddress is where the scheduler and the API server expect Tidegate.
+func (r *Rig) ServingAddress() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
+
+// ServingName is the name in the certificate at ServingAddress.
+func (r *Rig) ServingName() string {
+	return fmt.Sprintf("%s.%s.svc", serviceName, api.Namespace)
 }
 
 func (r *Rig) armCA() string { return filepath.Join(r.dir, "arm-ca.crt") }
