@@ -15,7 +15,7 @@ import (
 // summarise judges the records as they are at the time end.
 func (r *records) summarise(end time.Time) Summary {
 	var s Summary
-	machines := r.machines(end)
+	machines := r.machines()
 	for _, p := range r.sortedPods() {
 		if p.gated {
 			s.PodsGated++
@@ -41,7 +41,7 @@ func (r *records) summarise(end time.Time) Summary {
 			s.MachinesRetired++
 		}
 	}
-	s.GateToRequestMS = median(r.gateToRequest())
+	s.GateToRequestMS = median(r.gateToRequest(machines))
 	s.ReadyToReleaseMS = median(r.readyToRelease())
 	s.MachineSeconds, s.BusyMachineSeconds = r.machineTime(machines, end)
 	return s
@@ -84,7 +84,7 @@ func (m machine) went(t time.Time) bool { return !m.deleted.IsZero() && t.After(
 
 // machines returns the lives of VMs by the name that their node has, oldest
 // first. A name may be used again.
-func (r *records) machines(time.Time) map[string][]machine {
+func (r *records) machines() map[string][]machine {
 	byVM := map[string]*machine{}
 	names := map[string]string{}
 	var order []string
@@ -120,25 +120,18 @@ func machineAt(lives []machine, t time.Time) (machine, bool) {
 	return machine{}, false
 }
 
-// gateToRequest returns, for each purchase, the time since the oldest pod that
-// came to the gate after the purchase before it.
-func (r *records) gateToRequest() []time.Duration {
-	var samples []time.Duration
-	var last time.Time
-	pods := r.sortedPods()
-	for _, e := range r.history {
-		if e.Kind != emulator.CapacityChanged || e.How != emulator.ByPatch || e.New <= e.Old {
-			continue
+// gateToRequest returns, for each purchase, the time since the oldest of the
+// pods came to the gate that then ran on a machine of that purchase. Pods that
+// waited for something else, such as a maximum, are not counted so.
+func (r *records) gateToRequest(machines map[string][]machine) []time.Duration {
+	oldest := map[time.Time]time.Duration{} // by the time of the purchase
+	for _, p := range r.pods {
+		m, known := machineAt(machines[p.node], p.bound)
+		if wait := m.created.Sub(p.created); known && p.gated && wait > 0 {
+			oldest[m.created] = max(oldest[m.created], wait)
 		}
-		for _, p := range pods {
-			if p.gated && p.created.After(last) && p.created.Before(e.Time) && (p.released.IsZero() || p.released.After(e.Time)) {
-				samples = append(samples, e.Time.Sub(p.created))
-				break
-			}
-		}
-		last = e.Time
 	}
-	return samples
+	return slices.Collect(maps.Values(oldest))
 }
 
 // readyToRelease returns, for each node, the time from ready to the release of
