@@ -66,6 +66,9 @@ type TracePod struct {
 // by the same factor, within 2 and 90 s. A share of a GPU counts as a whole one,
 // since nvidia.com/gpu cannot be divided.
 func ReadTrace(path string, pods int, duration time.Duration) (*Trace, error) {
+	if pods < 1 || duration <= 0 {
+		return nil, fmt.Errorf("%d pods in %s cannot be replayed: give at least one pod and a positive duration", pods, duration)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the trace: %w", err)
