@@ -1,93 +1,127 @@
 // Package demo plays Tidegate's main job on real parts: Jobs come, their pods
-// wait at the gate, machines are bought for them, run and go.
+// wait at the gate, machines are bought for them, run, and go when they are
+// empty.
 package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/e2e/observer"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
 
-// settle is how long a fence stands in the demo. A real cluster needs 60 s.
-const settle = 5 * time.Second
-
-// patience is how long the cluster may take to come back to its minimum once
-// everything was submitted.
-const patience = 4 * time.Minute
+const (
+	// settle is how long a fence stands in the demo; 60 s elsewhere.
+	settle = 3 * time.Second
+	// patience is how long everything may take beyond a trace's arrivals.
+	patience = 4 * time.Minute
+	// poll is how often conditions are looked at.
+	poll = 200 * time.Millisecond
+)
 
 // Options say what to play.
 type Options struct {
-	// Trace is the path of a trace to play instead of the built-in scenario;
-	// see ReadTrace.
+	// Trace is the path of a pod list to replay; empty means the built-in
+	// scenario.
 	Trace string
-	// Pods is how many pods of the trace to play, and Duration how long their
-	// arrivals take.
+	// Pods is how many batch pods of the trace to replay, and Duration how long
+	// their arrivals take.
 	Pods     int
 	Duration time.Duration
-	// Out gets the story and the summary. Table is true for a terminal, where
-	// the story is a table that updates in place.
-	Out   io.Writer
-	Table bool
+	// Out gets the story, the summary, and last a line of JSON.
+	Out io.Writer
+	// Size returns the terminal's columns and rows, if Out is one: the story is
+	// then a table that updates in place.
+	Size func() (width, height int, err error)
 }
 
 type demo struct {
-	options  Options
 	rig      *rig.Rig
-	process  *rig.Process
+	tidegate *rig.Process
 	observer *observer.Observer
 	view     *view
+	group    *errgroup.Group // everything that plays
+
+	submitted  int                // pods that opted in
+	long       string             // the node of the built-in scenario's long pod
+	bystanders map[types.UID]bool // pods that never opted in
 }
 
 // Run plays the demo. It fails if a pod was killed or did not finish, a machine
-// was left over, or an action failed.
+// was left over, or an action failed, and when ctx ends before.
 func Run(ctx context.Context, o Options) error {
-	d := &demo{options: o, view: newView(o.Out, o.Table)}
-	play, sets := d.builtin, []emulator.ScaleSet{
-		poolOf("agents", "Standard_D8s_v5", 6, emulator.Shape{VCPUs: 8, MemoryGiB: 32}, nil),
-		poolOf("big", "Standard_D16s_v5", 2, emulator.Shape{VCPUs: 16, MemoryGiB: 64}, nil),
-	}
+	d := &demo{view: newView(o.Out, o.Size)}
+	pools, limit, play := []pool{agents, big}, patience, d.playBuiltin
 	if o.Trace != "" {
-		trace, err := ReadTrace(o.Trace, o.Pods, o.Duration)
+		arrivals, clamped, err := loadTrace(o.Trace, o.Pods, o.Duration)
 		if err != nil {
 			return err
 		}
-		play, sets = func(ctx context.Context) error { return d.replay(ctx, trace) }, traceSets()
+		d.view.line(fmt.Sprintf("replaying %d pods of %s within %s", len(arrivals), o.Trace, o.Duration))
+		d.view.line(fmt.Sprintf("%d pods ask for more than the largest machine offers, and are clamped to it", len(clamped)))
+		for _, text := range clamped {
+			d.view.line("clamped " + text)
+		}
+		pools, limit = append(pools, gpus), limit+o.Duration
+		play = func(ctx context.Context) error { return d.playTrace(ctx, arrivals) }
 	}
-	d.view.line("starting a Kubernetes control plane and an emulated Azure")
-	r, err := rig.Start(ctx, rig.Options{Settle: settle, Azure: emulator.Config{ScaleSets: sets}, Out: d.view})
-	if err != nil {
+	if err := d.start(ctx, pools); err != nil {
 		return err
 	}
-	defer r.Stop()
-	d.rig = r
-	d.view.line(fmt.Sprintf("the settling time is %s here, so that you need not wait; a real cluster needs 60 s", settle))
-	d.observer = observer.New(r.Client, r.Azure.Cloud().History, d.view.line)
+	defer d.rig.Stop()
+
+	playing, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
+	defer cancel()
+	err := d.play(playing, play)
+	if ctx.Err() != nil {
+		return errors.New("interrupted: the cluster and its machines are gone")
+	}
+	return d.judge(ctx, o, err)
+}
+
+// start starts everything that Tidegate needs, and Tidegate.
+func (d *demo) start(ctx context.Context, pools []pool) (err error) {
+	var sets []emulator.ScaleSet
+	for _, p := range pools {
+		sets = append(sets, p.scaleSet())
+		d.view.line("pool " + p.String())
+	}
+	d.view.line("starting a Kubernetes control plane and an emulated Azure")
+	if d.rig, err = rig.Start(ctx, rig.Options{Settle: settle, Azure: emulator.Config{ScaleSets: sets}, Out: d.view}); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			d.rig.Stop()
+		}
+	}()
+	d.observer = observer.New(d.rig.Client, d.rig.Azure.Cloud().History, d.view.line)
 	if err := d.observer.Start(ctx); err != nil {
 		return err
 	}
-	if err := d.bystanders(ctx); err != nil {
+	d.view.line(fmt.Sprintf("settling time shortened to %s for the demo: for so long a fence stands before the last look at its node, 60 s by default", settle))
+	if d.tidegate, err = d.rig.StartTidegate(rig.ProcessOptions{}); err != nil {
 		return err
 	}
-	if d.process, err = r.StartTidegate(rig.ProcessOptions{}); err != nil {
+	if err := d.tidegate.AwaitReady(ctx); err != nil {
 		return err
 	}
-	if err := d.process.AwaitReady(ctx); err != nil {
-		return err
-	}
-	return d.play(ctx, play)
+	d.bystanders, err = d.startBystanders(ctx)
+	return err
 }
 
-// play plays, shows it, and judges it.
+// play plays the scenario, shows it, and waits for the cluster to be back at
+// its minimum.
 func (d *demo) play(ctx context.Context, scenario func(context.Context) error) error {
 	showing, stop := context.WithCancel(ctx)
 	shown := make(chan struct{})
@@ -95,81 +129,50 @@ func (d *demo) play(ctx context.Context, scenario func(context.Context) error) e
 		defer close(shown)
 		d.show(showing)
 	}()
-	err := scenario(ctx)
+	group, acting := errgroup.WithContext(ctx)
+	d.group = group
+	group.Go(func() error { return scenario(acting) })
+	err := group.Wait()
 	if err == nil {
-		err = d.await(ctx, "every pod is done and every machine is gone", func() bool { return d.quiet(ctx) })
+		err = d.await(ctx, "every pod is done and every machine is gone", d.atMinimum)
 	}
 	stop()
 	<-shown
-	summary := d.observer.Summary()
-	failed := d.failedActions(ctx)
-	d.view.end()
-	printSummary(d.options.Out, summary)
-	err = errors.Join(err, verdict(summary, failed))
-	if err != nil {
-		fmt.Fprintf(d.options.Out, "Tidegate's log:\n%s\n", d.process.Log())
-	}
-	last, encodeErr := json.Marshal(summary)
-	fmt.Fprintf(d.options.Out, "%s\n", last)
-	return errors.Join(err, encodeErr)
+	return err
 }
 
-// quiet reports whether every pod is done and the cluster is at its minimum,
-// which is no machine at all.
-func (d *demo) quiet(ctx context.Context) bool {
-	if unfinished, _ := d.observer.Unfinished(); unfinished > 0 || len(d.rig.Azure.Cloud().VMs()) > 0 {
-		return false
-	}
-	nodes, err := d.rig.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	return err == nil && len(nodes.Items) == 1
+// atMinimum reports whether every pod is done and the server is the only node.
+func (d *demo) atMinimum() (bool, error) {
+	return d.observer.Summary().PodsCompleted >= d.submitted && len(d.leftOver()) == 0, nil
 }
 
-// failedActions returns the writes of Tidegate that ended in an error, as its
-// metrics show them.
-func (d *demo) failedActions(ctx context.Context) []string {
-	code, text := d.process.Metrics(ctx)
-	if code != 200 {
-		return []string{fmt.Sprintf("its metrics cannot be read: %d %s", code, text)}
+// leftOver names the machines and nodes that are there beside the server.
+func (d *demo) leftOver() []string {
+	var names []string
+	for _, vm := range d.rig.Azure.Cloud().VMs() {
+		names = append(names, "machine "+strings.ToLower(vm.ComputerName))
 	}
-	var failed []string
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "tidegate_writes_total{") && strings.Contains(line, `result="error"`) {
-			failed = append(failed, strings.TrimSpace(line))
+	for _, name := range d.observer.Nodes() {
+		if name != rig.ServerNode {
+			names = append(names, "node "+name)
 		}
 	}
-	return failed
-}
-
-// verdict says what was wrong.
-func verdict(s observer.Summary, failed []string) error {
-	var errs []error
-	for _, v := range s.Violations {
-		errs = append(errs, errors.New(v))
-	}
-	for _, f := range failed {
-		errs = append(errs, fmt.Errorf("an action of Tidegate failed: %s", f))
-	}
-	if s.PodsCompleted < s.PodsGated {
-		errs = append(errs, fmt.Errorf("%d of %d pods did not finish", s.PodsGated-s.PodsCompleted, s.PodsGated))
-	}
-	if s.MachinesRetired < s.MachinesBought {
-		errs = append(errs, fmt.Errorf("%d of %d machines are left over", s.MachinesBought-s.MachinesRetired, s.MachinesBought))
-	}
-	return errors.Join(errs...)
+	return names
 }
 
 // await polls until the condition holds.
-func (d *demo) await(ctx context.Context, what string, holds func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("waited %s until %s", patience, what))
-	defer cancel()
-	for !holds() {
+func (d *demo) await(ctx context.Context, what string, holds func() (bool, error)) error {
+	for {
+		ok, err := holds()
+		if ok || err != nil && ctx.Err() == nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-d.process.Exited():
-			return errors.New("tidegate run has ended by itself")
-		case <-time.After(200 * time.Millisecond):
+			return fmt.Errorf("waiting until %s: %w", what, context.Cause(ctx))
+		case <-d.tidegate.Exited():
+			return fmt.Errorf("waiting until %s: tidegate run has ended by itself", what)
+		case <-time.After(poll):
 		}
 	}
-	return nil
 }

@@ -10,62 +10,115 @@ import (
 
 const header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n"
 
-func TestParseTrace(t *testing.T) {
-	for name, tc := range map[string]struct {
-		in      string
-		pods    int
-		want    *Trace
-		wantErr string
-	}{
-		"batch pods with known times, by arrival": {
-			in: header +
-				"late,2000,4096,0,0,,BE,Succeeded,1100,1700,1100\n" +
-				"service,1000,1024,0,0,,LS,Running,1000,9999,1000\n" +
-				"unknown,1000,1024,0,0,,BE,Pending,1050,,\n" +
-				"early,1000,2048,1,500,,Burstable,Succeeded,1000,1400,1000\n",
-			pods: 10,
-			want: &Trace{Pods: []TracePod{
-				{After: 0, Run: 40 * time.Second, MilliCPU: 1000, MemoryMiB: 2048, GPUs: 1},
-				{After: 10 * time.Second, Run: 60 * time.Second, MilliCPU: 2000, MemoryMiB: 4096},
-			}},
-		},
-		"run times within 2 and 90 s, sizes within the largest machine": {
-			in: header +
-				"short,1,1,0,0,,BE,Succeeded,0,1,0\n" +
-				"large,128000,1048576,16,1000,,BE,Succeeded,100,90000,100\n",
-			pods: 10,
-			want: &Trace{Clamped: 1, Pods: []TracePod{
-				{Run: 2 * time.Second, MilliCPU: 1, MemoryMiB: 1},
-				{After: 10 * time.Second, Run: 90 * time.Second, MilliCPU: largestMilliCPU, MemoryMiB: largestMemoryMiB, GPUs: gpusPerMachine},
-			}},
-		},
-		"the first pods only": {
-			in:   header + "a,1,1,0,0,,BE,Succeeded,0,50,0\nb,1,1,0,0,,BE,Succeeded,100,150,100\nc,1,1,0,0,,BE,Succeeded,1000,1100,1000\n",
-			pods: 2,
-			want: &Trace{Pods: []TracePod{
-				{Run: 5 * time.Second, MilliCPU: 1, MemoryMiB: 1},
-				{After: 10 * time.Second, Run: 5 * time.Second, MilliCPU: 1, MemoryMiB: 1},
-			}},
-		},
-		"not this format":    {in: "a,b\n1,2\n", pods: 1, wantErr: "no column cpu_milli"},
-		"not a number":       {in: header + "a,x,1,0,0,,BE,Succeeded,0,50,0\n", pods: 1, wantErr: `line 2: cpu_milli is "x", want a number`},
-		"nothing to replay":  {in: header, pods: 1, wantErr: "no batch pods"},
-		"an empty file":      {in: "", pods: 1, wantErr: "header"},
-		"a line that breaks": {in: header + "a,1\n", pods: 1, wantErr: "wrong number of fields"},
+// shown is an arrival in words, for comparison.
+type shown struct {
+	Name, CPU, Memory, GPUs string
+	After, Run              time.Duration
+}
+
+func show(arrivals []arrival) []shown {
+	var out []shown
+	for _, a := range arrivals {
+		s := shown{Name: a.name, CPU: a.requests.Cpu().String(), Memory: a.requests.Memory().String(), After: a.after, Run: a.run}
+		if n, ok := a.requests[gpu]; ok {
+			s.GPUs = n.String()
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestReplayOfATrace(t *testing.T) {
+	rows := header +
+		"late,2000,4096,0,0,,BE,Succeeded,1100,3100,1200\n" +
+		"service,2000,4096,0,0,,LS,Running,1000,9000,1000\n" +
+		"pending,2000,4096,0,0,,BE,Pending,1001,,\n" +
+		"running,2000,4096,0,0,,BE,Running,1002,,1003\n" +
+		"early,500,1024,2,1000,,Burstable,Failed,1000,1110,1010\n" +
+		"endless,500,1024,1,500,A100,BE,Succeeded,1050,99999,1060\n" +
+		"blink,1500,512,0,0,,BE,Succeeded,1025,1026,1025\n"
+	pods, err := readTrace(strings.NewReader(rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 100 s of the trace take 10 s here.
+	got := show(squeeze(pods, 10*time.Second))
+	want := []shown{
+		{Name: "early", CPU: "500m", Memory: "1Gi", GPUs: "2", After: 0, Run: 10 * time.Second},
+		{Name: "blink", CPU: "1500m", Memory: "512Mi", After: 2500 * time.Millisecond, Run: 2 * time.Second},
+		{Name: "endless", CPU: "500m", Memory: "1Gi", GPUs: "1", After: 5 * time.Second, Run: 90 * time.Second},
+		{Name: "late", CPU: "2", Memory: "4Gi", After: 10 * time.Second, Run: 90 * time.Second},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("arrivals (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnePodArrivesAtOnce(t *testing.T) {
+	pods, err := readTrace(strings.NewReader(header + "only,500,1024,0,0,,BE,Succeeded,777,800,780\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := squeeze(pods, time.Minute); len(got) != 1 || got[0].after != 0 || got[0].run != longestRun {
+		t.Errorf("got %+v, want one arrival at 0 that runs %s", got, longestRun)
+	}
+}
+
+func TestTracesThatCannotBeRead(t *testing.T) {
+	for name, tc := range map[string]struct{ text, want string }{
+		"empty":            {"", "header"},
+		"another format":   {"time,value\n1,2\n", `no column "name"`},
+		"not a number":     {header + "p,many,1024,0,0,,BE,Succeeded,1,2,1\n", `line 2 of the trace, pod p: cpu_milli "many"`},
+		"a negative size":  {header + "p,1,-5,0,0,,BE,Succeeded,1,2,1\n", `memory_mib "-5": it is negative`},
+		"no creation time": {header + "p,1,1,0,0,,BE,Succeeded,,2,1\n", `creation_time ""`},
+		"a short row":      {header + "p,1\n", "wrong number of fields"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseTrace(strings.NewReader(tc.in), tc.pods, 10*time.Second)
-			if tc.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
-					t.Fatalf("error %v, want one that says %q", err, tc.wantErr)
-				}
-				return
+			_, err := readTrace(strings.NewReader(tc.text))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got error %v, want one with %q", err, tc.want)
 			}
+		})
+	}
+}
+
+func TestSizesAreClampedToTheLargestMachine(t *testing.T) {
+	for name, tc := range map[string]struct {
+		row  string
+		want shown
+		said []string
+	}{
+		"fits": {
+			row:  "p,15000,2048,0,0,,BE,Succeeded,0,1,0",
+			want: shown{Name: "p", CPU: "15", Memory: "2Gi"},
+		},
+		"too many CPUs": {
+			row:  "p,88000,2048,0,0,,BE,Succeeded,0,1,0",
+			want: shown{Name: "p", CPU: "15550m", Memory: "2Gi"},
+			said: []string{"cpu 88 to 15550m"},
+		},
+		"a GPU machine is larger": {
+			row:  "p,88000,2048,8,1000,,BE,Succeeded,0,1,0",
+			want: shown{Name: "p", CPU: "88", Memory: "2Gi", GPUs: "8"},
+		},
+		"too many GPUs": {
+			row:  "p,1000,2048,16,1000,,BE,Succeeded,0,1,0",
+			want: shown{Name: "p", CPU: "1", Memory: "2Gi", GPUs: "8"},
+			said: []string{"nvidia.com/gpu 16 to 8"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pods, err := readTrace(strings.NewReader(header + tc.row + "\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("trace (-want +got):\n%s", diff)
+			a := arrival{name: "p", requests: pods[0].requests}
+			said := a.clamp(largest(a.requests))
+			if diff := cmp.Diff(tc.said, said); diff != "" {
+				t.Errorf("said (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.want, show([]arrival{a})[0]); diff != "" {
+				t.Errorf("clamped (-want +got):\n%s", diff)
 			}
 		})
 	}
