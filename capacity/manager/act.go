@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,9 +85,19 @@ func (m *Manager) report(err error, message string, keysAndValues ...any) {
 	}
 }
 
-// say records an event on an object.
+// noteLimit is the most bytes of an event's note; the API server rejects events
+// with longer ones. Source: Kubernetes API reference, events.k8s.io/v1.
+const noteLimit = 1024
+
+// say records an event on an object. What the cloud answers may be long; the
+// whole of it is in the log.
 func (m *Manager) say(object runtime.Object, kind, reason, action, format string, args ...any) {
-	m.events.Eventf(object, nil, kind, reason, action, format, args...)
+	note := fmt.Sprintf(format, args...)
+	if len(note) > noteLimit {
+		const more = "..."
+		note = strings.ToValidUTF8(note[:noteLimit-len(more)], "") + more
+	}
+	m.events.Eventf(object, nil, kind, reason, action, "%s", note)
 }
 
 // release nominates the planned node and then takes the gate, and only
