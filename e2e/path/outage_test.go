@@ -137,9 +137,12 @@ func TestIMDSDownAtStart(t *testing.T) {
 func (w *world) saysNotReady(p *rig.Process, text string) {
 	w.t.Helper()
 	w.eventually("log and /readyz say "+text, func() error {
-		code, answer := p.Ready(w.t.Context())
-		if code != http.StatusInternalServerError || !strings.Contains(answer, text) {
+		if code, answer := p.Ready(w.t.Context()); code != http.StatusInternalServerError || !strings.Contains(answer, "[-]cloud failed") {
 			return fmt.Errorf("/readyz: %d %s", code, answer)
+		}
+		code, answer := p.Check(w.t.Context(), "cloud")
+		if code != http.StatusInternalServerError || !strings.Contains(answer, text) {
+			return fmt.Errorf("/readyz/cloud: %d %s", code, answer)
 		}
 		if !strings.Contains(p.Log(), text) {
 			return errors.New("the log does not")

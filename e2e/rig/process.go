@@ -142,6 +142,11 @@ func (p *Process) Ready(ctx context.Context) (int, string) {
 	return get(ctx, p.HealthURL+"/readyz?verbose")
 }
 
+// Check asks one check of /readyz, which unlike /readyz itself says why it fails.
+func (p *Process) Check(ctx context.Context, name string) (int, string) {
+	return get(ctx, p.HealthURL+"/readyz/"+name)
+}
+
 // Metrics returns the text of /metrics.
 func (p *Process) Metrics(ctx context.Context) (int, string) {
 	return get(ctx, p.MetricsURL+"/metrics")

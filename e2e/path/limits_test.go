@@ -1,0 +1,89 @@
+package path
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+)
+
+// A pool keeps as many machines as its minimum says, and no more.
+func TestMinimum(t *testing.T) {
+	w := newWorld(t, "least")
+	t.Parallel()
+	tidegate(t)
+	w.node("adopted") // without any demand
+	w.submit(w.pod("first", "5", time.Second))
+	w.submit(w.pod("second", "5", time.Second))
+	w.phase("first", corev1.PodSucceeded)
+	w.phase("second", corev1.PodSucceeded)
+	w.node("adopted") // the one that stays
+	if n := w.count(emulator.InstanceDeleting); n != 1 {
+		t.Errorf("%d machines were deleted, want the one that the minimum does not need", n)
+	}
+}
+
+// A node that somebody wants to keep leaves its retirement, stays, and goes
+// when it is no longer kept.
+func TestKeep(t *testing.T) {
+	w := newWorld(t, "keep")
+	t.Parallel()
+	tidegate(t)
+	w.submit(w.pod("work", "3", time.Second))
+	node := w.node("empty")
+	w.annotate(node.Name, api.KeepAnnotation, `"true"`)
+	w.node("adopted")
+	until := time.Now().Add(5 * time.Second) // longer than the pool's idle time
+	w.eventually("the time has passed", func() error {
+		if got := state(w.node("adopted")); got != "adopted" {
+			t.Fatalf("the node that is kept is %s\n%s", got, logs())
+		}
+		if left := time.Until(until); left > 0 {
+			return fmt.Errorf("%s are left", left)
+		}
+		return nil
+	})
+	if n := w.count(emulator.InstanceDeleting); n != 0 {
+		t.Errorf("%d machines were deleted", n)
+	}
+	w.annotate(node.Name, api.KeepAnnotation, "null")
+	w.atRest(1)
+}
+
+func (w *world) annotate(node, key, value string) {
+	w.t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, key, value)
+	if _, err := w.Client.CoreV1().Nodes().Patch(w.t.Context(), node, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Of two pools each pod gets the cheaper one that holds it.
+func TestTwoPools(t *testing.T) {
+	small, large := newWorld(t, "twosmall"), newWorld(t, "twolarge")
+	t.Parallel()
+	tidegate(t)
+	for _, test := range []struct{ name, cpu, pool string }{
+		{"wide", "12", "twolarge"},
+		{"narrow", "5", "twosmall"}, // the large machine has less left
+	} {
+		p := small.pod(test.name, test.cpu, 5*time.Second)
+		delete(p.Annotations, api.PoolAnnotation)
+		p.Spec.NodeSelector = map[string]string{twoLabel: "yes"}
+		small.submit(p)
+		if p = small.phase(test.name, corev1.PodRunning); !strings.HasPrefix(p.Spec.NodeName, test.pool) {
+			t.Errorf("pod %s runs on %s, want a machine of %s", test.name, p.Spec.NodeName, test.pool)
+		}
+	}
+	small.phase("wide", corev1.PodSucceeded)
+	small.phase("narrow", corev1.PodSucceeded)
+	small.atRest(1)
+	large.atRest(1)
+}
