@@ -154,7 +154,8 @@ func table(f observer.Summary, machines []observer.Machine, reasons map[string]i
 	}
 	rows = append(rows, fmt.Sprintf("MACHINES  %d bought, %d deleted, %d marks taken back", f.MachinesBought, f.MachinesRetired, f.Rescues))
 	for _, m := range machines {
-		rows = append(rows, fmt.Sprintf("  %-14s %-8s %-10s %2d pods %s", m.Name, m.Pool, m.State, m.Pods, strings.Repeat("#", m.Pods)))
+		row := fmt.Sprintf("  %-14s %-8s %-10s %2d pods %s", m.Name, m.Pool, m.State, m.Pods, strings.Repeat("#", m.Pods))
+		rows = append(rows, strings.TrimRight(row, " "))
 	}
 	return rows
 }
