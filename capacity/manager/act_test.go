@@ -2,11 +2,14 @@ package manager
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -31,6 +34,19 @@ func (w *world) pod(t *testing.T) *corev1.Pod {
 		t.Fatal(err)
 	}
 	return &p
+}
+
+// What Azure answers to a refusal is longer than what the API server takes.
+func TestLongReasonsAreToldInShort(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
+	recorder := &events.FakeRecorder{Events: make(chan string, 1)}
+	w.events = recorder
+	w.explain(t.Context(), w.pod(t), capacity.Reason{Code: capacity.ReasonAway, Text: "refused: " + strings.Repeat("ü", 1000)})
+
+	told := strings.TrimPrefix(<-recorder.Events, "Normal PoolRefused ")
+	if len(told) > 1024 || !utf8.ValidString(told) || !strings.HasPrefix(told, "refused: ü") || !strings.HasSuffix(told, "...") {
+		t.Errorf("the event's note of %d bytes is %q", len(told), told)
+	}
 }
 
 func TestReleaseTakesOnlyOurGate(t *testing.T) {
