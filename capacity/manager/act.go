@@ -30,24 +30,26 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	for _, e := range d.Evictions {
 		if pod := o.pods[e.UID]; pod != nil {
 			m.countLate(e)
-			pods = append(pods, action{"pod/" + string(e.UID), func(ctx context.Context) { m.evict(ctx, pod) }})
+			if pod.DeletionTimestamp == nil {
+				pods = append(pods, action{"pod/" + string(e.UID), func(ctx context.Context) error { return m.evict(ctx, pod) }})
+			}
 		}
 	}
 	for _, r := range d.Releases {
 		if pod := o.pods[r.UID]; pod != nil {
-			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) { m.release(ctx, pod, r) }})
+			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, r) }})
 		}
 	}
 	m.lanes.pods.replace(pods)
 	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed {
-		reasons = append(reasons, action{"status", func(ctx context.Context) { m.publish(ctx, status) }})
+		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, status) }})
 	}
 	if errors.Is(m.pools.failure(), errUnread) {
 		d.Reasons = nil // in a moment they are better ones
 	}
 	for _, r := range d.Reasons {
 		if pod := o.pods[r.UID]; pod != nil && !says(pod, r) {
-			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) { m.explain(ctx, pod, r) }})
+			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
 		}
 	}
 	m.lanes.reasons.replace(reasons)
@@ -102,7 +104,7 @@ func (m *Manager) say(object runtime.Object, kind, reason, action, format string
 
 // release nominates the planned node and then takes the gate, and only
 // Tidegate's gate, off the pod.
-func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Release) {
+func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Release) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	text := "released towards node " + r.Node
@@ -117,7 +119,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	})
 	if err != nil {
 		m.report(err, "cannot nominate a node for the pod", "pod", r.Pod, "node", r.Node)
-		return
+		return err
 	}
 	gated := pod.DeepCopy()
 	pod.Spec.SchedulingGates = nil
@@ -131,16 +133,17 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	})
 	if err != nil {
 		m.report(err, "cannot take the gate off the pod", "pod", r.Pod)
-		return
+		return err
 	}
 	m.metrics.released.Inc()
 	m.log.Info("released pod", "pod", r.Pod, "node", r.Node, "waited", m.now().Sub(pod.CreationTimestamp.Time).Round(time.Second).String())
 	m.say(pod, corev1.EventTypeNormal, "Released", "Release", "%s", text)
+	return nil
 }
 
 // explain writes on the pod why it waits; an event tells when the kind of
 // reason changes.
-func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Reason) {
+func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Reason) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	pod := cached.DeepCopy()
@@ -151,11 +154,12 @@ func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	})
 	if err != nil {
 		m.report(err, "cannot write why the pod waits", "pod", r.Pod)
-		return
+		return err
 	}
 	if before == nil || before.Reason != string(r.Code) {
 		m.say(pod, corev1.EventTypeNormal, string(r.Code), "Wait", "%s", r.Text)
 	}
+	return nil
 }
 
 // says reports whether the pod already carries the reason.
@@ -191,12 +195,9 @@ func (m *Manager) countLate(e capacity.Eviction) {
 }
 
 // evict removes a pod in good order, so that its owner makes a new one.
-func (m *Manager) evict(ctx context.Context, pod *corev1.Pod) {
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if pod.DeletionTimestamp != nil {
-		return
-	}
 	eviction := &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
@@ -206,16 +207,17 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod) {
 	})
 	if err != nil {
 		m.report(err, "cannot evict the pod", "pod", client.ObjectKeyFromObject(pod))
-		return
+		return err
 	}
 	m.say(pod, corev1.EventTypeWarning, "Evicted", "Evict", "evicted: node %s is being deleted", pod.Spec.NodeName)
+	return nil
 }
 
 // cloudActions are purchases and deletions, one of each under way in a pool.
 func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, g := range d.Grows {
-		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) { m.grow(ctx, g) }})
+		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) error { return m.grow(ctx, g) }})
 	}
 	byPool := map[string][]capacity.Step{}
 	for _, s := range d.Steps {
@@ -224,12 +226,15 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 		}
 	}
 	for pool, steps := range byPool {
-		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) { m.delete(ctx, o, pool, steps) }})
+		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) error {
+			m.delete(ctx, o, pool, steps)
+			return nil // each machine's own failures hold it back
+		}})
 	}
 	return actions
 }
 
-func (m *Manager) grow(ctx context.Context, g capacity.Grow) {
+func (m *Manager) grow(ctx context.Context, g capacity.Grow) error {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	var granted int
@@ -239,10 +244,11 @@ func (m *Manager) grow(ctx context.Context, g capacity.Grow) {
 	})
 	if err != nil {
 		m.report(err, "the cloud gives no machines", "pool", g.Pool, "from", g.From, "to", g.To)
-		return
+		return err
 	}
 	m.metrics.bought.WithLabelValues(g.Pool).Add(float64(granted))
 	m.log.Info("bought machines", "pool", g.Pool, "machines", granted, "capacity", g.From+granted, "why", g.Why)
+	return nil
 }
 
 // delete asks the cloud to delete the machines of committed nodes.

@@ -3,40 +3,69 @@ package manager
 import (
 	"context"
 	"sync"
+	"time"
 )
 
-// action is one thing to do. At most one action with a key is under way.
+// action is one thing to do. At most one action with a key is under way, and
+// after one that failed its key is left alone for a while.
 type action struct {
 	key string
-	run func(context.Context)
+	run func(context.Context) error
 }
+
+const (
+	// firstPause and longestPause bound how long a key is left alone after a
+	// failure; it doubles each time. The first is short since the usual failure
+	// is a conflict, which is over as soon as the caches have caught up.
+	firstPause   = 50 * time.Millisecond
+	longestPause = time.Minute
+)
 
 // dispatcher runs actions with a bounded number of workers. Each plan replaces
 // what an earlier one left waiting, so that nothing is done on an old plan;
 // what is under way is always finished.
 type dispatcher struct {
 	workers int
-	done    func() // called after each action
+	done    func() // called when an action with the same key may follow
 
-	mu      sync.Mutex
-	changed sync.Cond
-	waiting []action
-	running map[string]bool
-	closed  bool
+	mu       sync.Mutex
+	changed  sync.Cond
+	waiting  []action
+	busy     map[string]bool // keys under way, or left alone after a failure
+	failures map[string]int  // in a row, by key
+	closed   bool
 }
 
 func newDispatcher(workers int, done func()) *dispatcher {
-	d := &dispatcher{workers: workers, done: done, running: map[string]bool{}}
+	d := &dispatcher{workers: workers, done: done, busy: map[string]bool{}, failures: map[string]int{}}
 	d.changed.L = &d.mu
 	return d
 }
 
-// replace sets what is waiting to be done.
+// replace sets what is waiting to be done; the slice is the dispatcher's from
+// then on.
 func (d *dispatcher) replace(actions []action) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting = actions
+	d.forget()
 	d.changed.Broadcast()
+}
+
+// forget drops the failures of what is no longer wanted.
+func (d *dispatcher) forget() {
+	if len(d.failures) == 0 {
+		return
+	}
+	wanted := make(map[string]bool, len(d.waiting))
+	for _, a := range d.waiting {
+		wanted[a.key] = true
+	}
+	for key := range d.failures {
+		if !wanted[key] && !d.busy[key] {
+			delete(d.failures, key)
+		}
+	}
 }
 
 // run works until ctx ends, and returns when what was under way is finished.
@@ -57,15 +86,14 @@ func (d *dispatcher) run(ctx context.Context) {
 				if !ok {
 					return
 				}
-				a.run(context.WithoutCancel(ctx))
-				d.finished(a)
+				d.finished(a.key, a.run(context.WithoutCancel(ctx)))
 			}
 		})
 	}
 	workers.Wait()
 }
 
-// next waits for an action whose key is not under way.
+// next waits for an action whose key is not busy.
 func (d *dispatcher) next() (action, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -74,9 +102,11 @@ func (d *dispatcher) next() (action, bool) {
 			return action{}, false
 		}
 		for i, a := range d.waiting {
-			if !d.running[a.key] {
-				d.waiting = append(d.waiting[:i:i], d.waiting[i+1:]...)
-				d.running[a.key] = true
+			if !d.busy[a.key] {
+				// Only the few before it move, not the thousands behind it.
+				copy(d.waiting[1:i+1], d.waiting[:i])
+				d.waiting = d.waiting[1:]
+				d.busy[a.key] = true
 				return a, true
 			}
 		}
@@ -84,9 +114,25 @@ func (d *dispatcher) next() (action, bool) {
 	}
 }
 
-func (d *dispatcher) finished(a action) {
+func (d *dispatcher) finished(key string, err error) {
+	if err == nil {
+		d.free(key, true)
+		return
+	}
 	d.mu.Lock()
-	delete(d.running, a.key)
+	pause := min(firstPause<<min(d.failures[key], 20), longestPause)
+	d.failures[key]++
+	d.mu.Unlock()
+	time.AfterFunc(pause, func() { d.free(key, false) })
+}
+
+// free lets the next action with the key begin.
+func (d *dispatcher) free(key string, succeeded bool) {
+	d.mu.Lock()
+	delete(d.busy, key)
+	if succeeded {
+		delete(d.failures, key)
+	}
 	d.changed.Broadcast()
 	d.mu.Unlock()
 	d.done()

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,7 +16,7 @@ func TestPlansReplaceWhatHasNotStarted(t *testing.T) {
 		go d.run(ctx)
 		var done []string
 		act := func(key string) action {
-			return action{key, func(context.Context) { time.Sleep(time.Second); done = append(done, key) }}
+			return action{key, func(context.Context) error { time.Sleep(time.Second); done = append(done, key); return nil }}
 		}
 		d.replace([]action{act("a"), act("b")})
 		synctest.Wait() // a is under way, b waits
@@ -35,11 +36,12 @@ func TestNothingIsDoneTwiceAtOnce(t *testing.T) {
 		d := newDispatcher(4, func() {})
 		go d.run(ctx)
 		var now, most, all atomic.Int32
-		slow := action{"node/n1", func(context.Context) {
+		slow := action{"node/n1", func(context.Context) error {
 			most.Store(max(most.Load(), now.Add(1)))
 			time.Sleep(time.Minute)
 			now.Add(-1)
 			all.Add(1)
+			return nil
 		}}
 		for range 3 {
 			d.replace([]action{slow})
@@ -59,11 +61,12 @@ func TestWhatIsUnderWayIsFinishedAtShutdown(t *testing.T) {
 		d := newDispatcher(1, func() {})
 		finished, started := false, false
 		d.replace([]action{
-			{"a", func(ctx context.Context) {
+			{"a", func(ctx context.Context) error {
 				time.Sleep(time.Second)
 				finished = ctx.Err() == nil
+				return nil
 			}},
-			{"b", func(context.Context) { started = true }},
+			{"b", func(context.Context) error { started = true; return nil }},
 		})
 		go func() {
 			time.Sleep(100 * time.Millisecond)
@@ -73,5 +76,53 @@ func TestWhatIsUnderWayIsFinishedAtShutdown(t *testing.T) {
 		if !finished || started {
 			t.Errorf("finished what was under way: %t, started another: %t", finished, started)
 		}
+	})
+}
+
+// TestFailuresAreNoHotLoop: every plan asks for the action again, and a plan
+// follows each attempt.
+func TestFailuresAreNoHotLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var d *dispatcher
+		var attempts []time.Duration
+		began := time.Now()
+		act := action{"pod/a", func(context.Context) error {
+			attempts = append(attempts, time.Since(began))
+			return errors.New("a webhook refuses the write")
+		}}
+		others := 0
+		other := action{"pod/b", func(context.Context) error { others++; return nil }}
+		d = newDispatcher(2, func() { d.replace([]action{act}) })
+		d.replace([]action{act, other})
+		go d.run(ctx)
+		time.Sleep(time.Hour)
+		if n := len(attempts); n < 60 || n > 75 {
+			t.Errorf("%d attempts in an hour, want one a minute after the first few", n)
+		}
+		if len(attempts) < 2 || attempts[1] != firstPause {
+			t.Errorf("attempts after %v, want the second after %s", attempts[:min(3, len(attempts))], firstPause)
+		}
+		if others != 1 {
+			t.Errorf("the other pod's action ran %d times, want 1", others)
+		}
+		cancel()
+	})
+}
+
+func TestFailuresOfWhatIsGoneAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		d := newDispatcher(1, func() {})
+		go d.run(ctx)
+		d.replace([]action{{"pod/a", func(context.Context) error { return errors.New("no") }}})
+		time.Sleep(time.Second)
+		d.replace(nil)
+		d.mu.Lock()
+		if len(d.failures) != 0 || len(d.busy) != 0 {
+			t.Errorf("failures %v, busy %v: want nothing remembered of a pod that is gone", d.failures, d.busy)
+		}
+		d.mu.Unlock()
+		cancel()
 	})
 }

@@ -69,12 +69,14 @@ func (p *publisher) publish(ctx context.Context, text string) error {
 	return nil
 }
 
-func (m *Manager) publish(ctx context.Context, text string) {
+func (m *Manager) publish(ctx context.Context, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if err := m.write("publish", func() error { return m.publisher.publish(ctx, text) }); err != nil {
+	err := m.write("publish", func() error { return m.publisher.publish(ctx, text) })
+	if err != nil {
 		m.report(err, "cannot publish the status")
 	}
+	return err
 }
 
 // publishedStatus is what others need to know of the pools.

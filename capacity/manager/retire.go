@@ -25,10 +25,10 @@ func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 		if s.Kind == capacity.StepDelete || node == nil || node.UID != s.UID {
 			continue
 		}
-		actions = append(actions, action{"node/" + s.Node, func(ctx context.Context) {
+		actions = append(actions, action{"node/" + s.Node, func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 			defer cancel()
-			m.perform(ctx, node, s)
+			return m.perform(ctx, node, s)
 		}})
 	}
 	return actions
@@ -39,7 +39,7 @@ var errNotYet = errors.New("not yet")
 
 // perform takes one node one step on. Every write compares the version of the
 // node that was planned on, so that a step is never taken on an old picture.
-func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Step) {
+func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Step) error {
 	var err error
 	switch s.Kind {
 	case capacity.StepAdopt:
@@ -78,6 +78,7 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 		m.progress.failed(node.UID)
 		m.log.Error(err, "step failed; trying again", "step", string(s.Kind), "node", s.Node)
 	}
+	return err
 }
 
 // patch changes the node and tells of it.
