@@ -97,6 +97,7 @@ func TestFailuresAreNoHotLoop(t *testing.T) {
 		d.replace([]action{act, other})
 		go d.run(ctx)
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := len(attempts); n < 60 || n > 75 {
 			t.Errorf("%d attempts in an hour, want one a minute after the first few", n)
 		}
