@@ -16,8 +16,8 @@ import (
 // gpu is the extended resource of a GPU.
 const gpu corev1.ResourceName = "nvidia.com/gpu"
 
-// What a machine does not offer to pods: the agent's share, as the emulator's
-// machines take it, and some more for DaemonSets.
+// What a machine offers to pods once system and kubelet have taken their share,
+// as the emulator's machines do.
 const (
 	offeredCPUPerMille    = 975
 	offeredMemoryPerMille = 950
