@@ -28,12 +28,6 @@ const (
 	defaultBootTime = 90 * time.Second
 	// bootsRemembered is how many boots the learned time is the median of.
 	bootsRemembered = 15
-	// firstAway and longestAway bound how long a pool that refused is left
-	// alone when the refusal does not say; it doubles each time.
-	firstAway   = 30 * time.Second
-	longestAway = 15 * time.Minute
-	// cloudTimeout bounds one request to grow or delete, its retries included.
-	cloudTimeout = 2 * time.Minute
 )
 
 // pools is what the manager knows of the cloud's pools. Its own requests show
@@ -48,13 +42,15 @@ type pools struct {
 	mu       sync.Mutex
 	states   map[string]*poolState // by name
 	err      error                 // of the last read
-	writes   int                   // counts requests, so that older reads are discarded
 	nodes    []string              // VMIDs of the cluster's nodes
-	inFlight map[string]time.Time  // VMIDs whose deletion was accepted, until its outcome is known
+	inFlight map[string]bool       // VMIDs whose deletion was accepted, until its outcome is known
 }
 
 type poolState struct {
 	capacity.PoolState
+	writes   int  // counts requests, so that older reads are not believed
+	outdated bool // the capacity is known to be another one: read it first
+	learned  bool // the shape is that of a node of this cluster
 	boots    []time.Duration
 	refusals int
 }
@@ -68,7 +64,7 @@ func newPools(cloud Cloud, now func() time.Time, log logr.Logger, changed func()
 		wake:     make(chan struct{}, 1),
 		states:   map[string]*poolState{},
 		err:      errUnread,
-		inFlight: map[string]time.Time{},
+		inFlight: map[string]bool{},
 	}
 }
 
@@ -110,7 +106,10 @@ func (p *pools) busy() bool {
 		return true
 	}
 	for _, s := range p.states {
-		if s.Capacity != len(s.Instances) {
+		if !s.Listed {
+			continue
+		}
+		if s.Capacity != len(s.Instances) || s.outdated {
 			return true
 		}
 		for _, i := range s.Instances {
@@ -124,66 +123,85 @@ func (p *pools) busy() bool {
 
 // refresh reads the pools and their machines.
 func (p *pools) refresh(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	reading, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	p.mu.Lock()
-	writes, nodes := p.writes, p.nodes
+	nodes, writes := p.nodes, map[string]int{}
+	for name, s := range p.states {
+		writes[name] = s.writes
+	}
 	p.mu.Unlock()
 
-	list, err := p.cloud.Pools(ctx, nodes)
-	instances := map[string][]capacity.Instance{}
-	for _, pool := range list {
-		if err != nil {
-			break
-		}
-		if instances[pool.Name], err = p.cloud.Instances(ctx, pool.Name); err != nil {
-			err = fmt.Errorf("list the machines of pool %s: %w", pool.Name, err)
-		}
+	list, err := p.cloud.Pools(reading, nodes)
+	if err != nil {
+		list = nil
+	}
+	instances, failures := make([][]capacity.Instance, len(list)), make([]error, len(list))
+	var lists sync.WaitGroup
+	for i, pool := range list {
+		lists.Go(func() {
+			if instances[i], failures[i] = p.cloud.Instances(reading, pool.Name); failures[i] != nil {
+				failures[i] = fmt.Errorf("list the machines of pool %s: %w", pool.Name, failures[i])
+			}
+		})
+	}
+	lists.Wait()
+	if ctx.Err() != nil {
+		return // what failed because of that is no news
 	}
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ctx.Err() != nil && err == nil {
-		return
+	before := p.err
+	if p.err = errors.Join(append(failures, err)...); p.err != nil && (before == nil || before.Error() != p.err.Error()) {
+		p.log.Error(p.err, "cannot read the pools; trying again")
 	}
 	if err != nil {
-		if p.err == nil || p.err.Error() != err.Error() {
-			p.log.Error(err, "cannot read the pools; trying again")
-		}
-		p.err = err
 		return
 	}
-	if writes != p.writes {
-		p.soon() // a request of ours came in between; what was read is older
-		return
-	}
-	first := p.err != nil
-	p.err = nil
-	p.adopt(list, instances)
-	if first {
+	p.adopt(list, instances, failures, writes)
+	if before != nil && p.err == nil {
 		p.log.Info("pools discovered", "pools", describe(list))
 	}
 }
 
-// adopt takes over what was read.
-func (p *pools) adopt(list []capacity.Pool, instances map[string][]capacity.Instance) {
-	states := map[string]*poolState{}
-	for _, pool := range list {
+// adopt takes over what was read. A pool whose machines could not be listed
+// stays as it was, without blinding the others; so does one that a request of
+// ours went to in between, since what was read of it is older.
+func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, failures []error, writes map[string]int) {
+	listed := map[string]bool{}
+	for i, pool := range list {
+		listed[pool.Name] = true
 		s := p.states[pool.Name]
-		if s == nil {
+		switch {
+		case failures[i] != nil:
+			continue
+		case s == nil:
 			s = &poolState{}
 			s.BootTime = defaultBootTime
+			p.states[pool.Name] = s
+		case s.writes != writes[pool.Name]:
+			p.soon()
+			continue
 		}
 		if s.Growing {
 			pool.Capacity = s.Capacity // what was read is older than the request under way
 		}
-		s.Pool, s.Instances, s.Listed = pool, instances[pool.Name], true
+		s.Pool, s.Instances, s.Listed, s.outdated = pool, slices.Clone(instances[i]), true, false
+		for j := range s.Instances {
+			if p.inFlight[s.Instances[j].VMID] {
+				s.Instances[j].State = capacity.InstanceDeleting // the list may be behind
+			}
+		}
 		if s.Shape == nil {
 			s.Shape = shapeFromTags(pool)
 		}
-		states[pool.Name] = s
 	}
-	p.states = states
+	for name, s := range p.states {
+		if !listed[name] {
+			s.Listed = false // what was learned is kept, in case it comes back
+		}
+	}
 }
 
 // describe lists the pools with their bounds for the log.
@@ -216,6 +234,7 @@ func (p *pools) snapshot() []capacity.PoolState {
 			continue
 		}
 		state := s.PoolState
+		state.Growing = s.Growing || s.outdated
 		state.Instances = slices.Clone(s.Instances)
 		out = append(out, state)
 	}
@@ -272,120 +291,4 @@ func (p *pools) restore(status api.Status) {
 		}
 		p.states[published.Name] = s
 	}
-}
-
-// grow asks the cloud for machines and returns how many it granted. A refusal
-// that says how many still fit is followed by a request for those.
-func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
-	to := g.To
-	p.growing(g.Pool, to)
-	wait, err := p.cloud.Grow(ctx, g.Pool, g.From, to)
-	var refusal *capacity.GrowError
-	if errors.As(err, &refusal) && refusal.Fits > 0 && g.From+refusal.Fits < to {
-		p.refused(g.Pool, refusal)
-		to = g.From + refusal.Fits
-		p.growing(g.Pool, to)
-		wait, err = p.cloud.Grow(ctx, g.Pool, g.From, to)
-	}
-	if err != nil {
-		p.settled(g.Pool, g.From)
-		p.refused(g.Pool, err)
-		return 0, err
-	}
-	p.settled(g.Pool, to)
-	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		if err != nil {
-			p.log.Error(err, "machines that were asked for did not come", "pool", g.Pool)
-			p.refused(g.Pool, err)
-			return
-		}
-		p.served(g.Pool)
-	})
-	return to - g.From, nil
-}
-
-// operationTimeout bounds the wait for a long-running operation's outcome; what
-// takes longer shows in the lists of machines all the same.
-const operationTimeout = 30 * time.Minute
-
-func (p *pools) await(ctx context.Context, wait func(context.Context) error, then func(error)) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	then(wait(ctx))
-	p.soon()
-	p.changed()
-}
-
-func (p *pools) growing(pool string, to int) {
-	p.update(pool, func(s *poolState) { s.Growing, s.Capacity = true, to })
-}
-
-func (p *pools) settled(pool string, capacity int) {
-	p.update(pool, func(s *poolState) { s.Growing, s.Capacity = false, capacity })
-	p.soon()
-}
-
-func (p *pools) served(pool string) {
-	p.update(pool, func(s *poolState) { s.refusals = 0 })
-}
-
-// refused keeps the pool from being asked again for a while.
-func (p *pools) refused(pool string, err error) {
-	reason, away := err.Error(), time.Duration(0)
-	var refusal *capacity.GrowError
-	if errors.As(err, &refusal) {
-		if refusal.Changed {
-			p.soon()
-			return
-		}
-		reason, away = refusal.Reason, refusal.RetryAfter
-	}
-	p.update(pool, func(s *poolState) {
-		if away == 0 {
-			away = min(firstAway<<min(s.refusals, 10), longestAway)
-		}
-		s.refusals++
-		s.AwayUntil, s.AwayReason = p.now().Add(away), reason
-	})
-}
-
-func (p *pools) update(pool string, change func(*poolState)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writes++
-	if s := p.states[pool]; s != nil {
-		change(s)
-	}
-}
-
-// delete asks the cloud to delete machines. The outcome is awaited in the
-// background and told to then.
-func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
-	wait, err := p.cloud.Delete(ctx, pool, refs)
-	if err != nil {
-		p.soon()
-		return err
-	}
-	p.update(pool, func(s *poolState) {
-		for i := range s.Instances {
-			for _, ref := range refs {
-				if s.Instances[i].VMID == ref.VMID && s.Instances[i].State != capacity.InstanceDeleting {
-					s.Instances[i].State = capacity.InstanceDeleting
-					s.Capacity--
-				}
-			}
-		}
-		for _, ref := range refs {
-			p.inFlight[ref.VMID] = p.now()
-		}
-	})
-	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		p.update(pool, func(*poolState) {
-			for _, ref := range refs {
-				delete(p.inFlight, ref.VMID)
-			}
-		})
-		then(err)
-	})
-	return nil
 }

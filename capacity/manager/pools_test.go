@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,7 +15,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
-// scriptedCloud is a cloud with one pool, agents, whose answers a test sets.
+// scriptedCloud is a cloud with a pool, agents, whose answers a test sets.
 type scriptedCloud struct {
 	mu        sync.Mutex
 	pool      capacity.Pool
@@ -22,7 +23,10 @@ type scriptedCloud struct {
 	err       error                    // of the lists
 	grow      func(from, to int) error // nil accepts
 	outcome   error                    // of what was accepted, a minute later
+	deleteErr error                    // instead of accepting a deletion
 	listTime  time.Duration
+	others    []capacity.Pool  // beside agents
+	blind     map[string]error // pools whose machines cannot be listed
 	asked     [][2]int
 	lists     int
 }
@@ -33,13 +37,16 @@ func (c *scriptedCloud) Pools(context.Context, []string) ([]capacity.Pool, error
 	pool, err := c.pool, c.err
 	c.mu.Unlock()
 	time.Sleep(c.listTime)
-	return []capacity.Pool{pool}, err
+	return append([]capacity.Pool{pool}, c.others...), err
 }
 
-func (c *scriptedCloud) Instances(context.Context, string) ([]capacity.Instance, error) {
+func (c *scriptedCloud) Instances(_ context.Context, pool string) ([]capacity.Instance, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.instances, c.err
+	if err := c.blind[pool]; err != nil {
+		return nil, err
+	}
+	return slices.Clone(c.instances), c.err
 }
 
 func (c *scriptedCloud) Grow(_ context.Context, _ string, from, to int) (func(context.Context) error, error) {
@@ -56,7 +63,7 @@ func (c *scriptedCloud) Grow(_ context.Context, _ string, from, to int) (func(co
 }
 
 func (c *scriptedCloud) Delete(context.Context, string, []capacity.Ref) (func(context.Context) error, error) {
-	return c.wait, nil
+	return c.wait, c.deleteErr
 }
 
 func (c *scriptedCloud) wait(context.Context) error {
@@ -124,8 +131,13 @@ func TestRefusalKeepsThePoolAway(t *testing.T) {
 				if tc.want > 0 && got.AwayReason != tc.refusal.Reason {
 					t.Errorf("reason %q, want %q", got.AwayReason, tc.refusal.Reason)
 				}
-				if got.Capacity != 0 || got.Growing {
-					t.Errorf("capacity %d, growing %t after a refusal, want 0 and not growing", got.Capacity, got.Growing)
+				// A pool that has changed is left alone until it was read.
+				if got.Capacity != 0 || got.Growing != tc.refusal.Changed {
+					t.Errorf("capacity %d, growing %t after a refusal, want 0 and growing %t", got.Capacity, got.Growing, tc.refusal.Changed)
+				}
+				p.refresh(t.Context())
+				if got := agents(t, p); got.Growing {
+					t.Error("still growing once it was read")
 				}
 			})
 		})

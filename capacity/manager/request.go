@@ -1,0 +1,146 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+const (
+	// firstAway and longestAway bound how long a pool that refused is left
+	// alone when the refusal does not say; it doubles each time.
+	firstAway   = 30 * time.Second
+	longestAway = 15 * time.Minute
+	// cloudTimeout bounds one request to grow or delete, its retries included.
+	cloudTimeout = 2 * time.Minute
+	// operationTimeout bounds the wait for a long-running operation's outcome;
+	// what takes longer shows in the lists of machines all the same.
+	operationTimeout = 30 * time.Minute
+)
+
+// grow asks the cloud for machines and returns how many it granted. A refusal
+// that says how many still fit is followed by a request for those.
+func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
+	asked := g.To - g.From
+	if !p.begin(g) {
+		return 0, &capacity.GrowError{Changed: true, Reason: fmt.Sprintf("pool %s has changed since the plan", g.Pool)}
+	}
+	wait, err := p.cloud.Grow(ctx, g.Pool, g.From, g.To)
+	var refusal *capacity.GrowError
+	if errors.As(err, &refusal) && refusal.Fits > 0 && refusal.Fits < asked {
+		p.refused(g.Pool, refusal, func(s *poolState) { s.Capacity -= asked - refusal.Fits })
+		asked = refusal.Fits
+		wait, err = p.cloud.Grow(ctx, g.Pool, g.From, g.From+asked)
+	}
+	if err != nil {
+		p.refused(g.Pool, err, func(s *poolState) { s.Growing, s.Capacity = false, s.Capacity-asked })
+		p.soon()
+		return 0, err
+	}
+	p.update(g.Pool, func(s *poolState) { s.Growing = false })
+	p.soon()
+	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+		if err != nil {
+			p.log.Error(err, "machines that were asked for did not come", "pool", g.Pool)
+			p.refused(g.Pool, err, func(*poolState) {})
+			return
+		}
+		p.served(g.Pool)
+	})
+	return asked, nil
+}
+
+// begin shows the request in the pool, unless the pool is no longer what the
+// plan took it for. All changes to the capacity are differences: a deletion may
+// be accepted meanwhile.
+func (p *pools) begin(g capacity.Grow) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.states[g.Pool]
+	if s == nil || !s.Listed || s.Growing || s.outdated || s.Capacity != g.From {
+		return false
+	}
+	s.writes++
+	s.Growing, s.Capacity = true, g.To
+	return true
+}
+
+func (p *pools) await(ctx context.Context, wait func(context.Context) error, then func(error)) {
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	then(wait(ctx))
+	p.soon()
+	p.changed()
+}
+
+func (p *pools) served(pool string) {
+	p.update(pool, func(s *poolState) { s.refusals = 0 })
+}
+
+// refused takes back what was shown of a request in vain, and keeps the pool
+// from being asked again: for a while, or until it was read if it only was not
+// as expected.
+func (p *pools) refused(pool string, err error, takeBack func(*poolState)) {
+	reason, away := err.Error(), time.Duration(0)
+	var refusal *capacity.GrowError
+	changed := errors.As(err, &refusal) && refusal.Changed
+	if refusal != nil {
+		reason, away = refusal.Reason, refusal.RetryAfter
+	}
+	p.update(pool, func(s *poolState) {
+		takeBack(s)
+		if changed {
+			s.outdated = true
+			return
+		}
+		if away == 0 {
+			away = min(firstAway<<min(s.refusals, 10), longestAway)
+		}
+		s.refusals++
+		s.AwayUntil, s.AwayReason = p.now().Add(away), reason
+	})
+}
+
+func (p *pools) update(pool string, change func(*poolState)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.states[pool]; s != nil {
+		s.writes++
+		change(s)
+	}
+}
+
+// delete asks the cloud to delete machines. The outcome is awaited in the
+// background and told to then.
+func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
+	wait, err := p.cloud.Delete(ctx, pool, refs)
+	if err != nil {
+		p.soon()
+		return err
+	}
+	p.update(pool, func(s *poolState) {
+		for i := range s.Instances {
+			for _, ref := range refs {
+				if s.Instances[i].VMID == ref.VMID && s.Instances[i].State != capacity.InstanceDeleting {
+					s.Instances[i].State = capacity.InstanceDeleting
+					s.Capacity--
+				}
+			}
+		}
+		for _, ref := range refs {
+			p.inFlight[ref.VMID] = true
+		}
+	})
+	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+		p.update(pool, func(*poolState) {
+			for _, ref := range refs {
+				delete(p.inFlight, ref.VMID)
+			}
+		})
+		then(err)
+	})
+	return nil
+}
