@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -27,6 +29,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	m.lanes.nodes.replace(m.nodeActions(o, d))
 
 	var pods, reasons []action
+	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return o.pods[uid] == nil })
 	for _, e := range d.Evictions {
 		if pod := o.pods[e.UID]; pod != nil {
 			m.countLate(e)
@@ -41,7 +44,9 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 		}
 	}
 	m.lanes.pods.replace(pods)
-	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed {
+	// Before the pools were read there is nothing to say, but what an earlier
+	// leader said would be lost.
+	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed && o.snapshot.PoolsUnknown == "" {
 		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, status) }})
 	}
 	if errors.Is(m.pools.failure(), errUnread) {
@@ -257,7 +262,10 @@ func (m *Manager) delete(ctx context.Context, o *observation, pool string, steps
 	defer cancel()
 	var refs []capacity.Ref
 	var names []string
+	// The outcome may be long in coming: it must not keep the observation.
+	nodes := map[string]*corev1.Node{}
 	for _, s := range steps {
+		nodes[s.Node] = o.nodes[s.Node].DeepCopy()
 		refs = append(refs, capacity.Ref{ID: s.Instance.ID, VMID: s.Instance.VMID})
 		names = append(names, s.Node)
 	}
@@ -268,7 +276,7 @@ func (m *Manager) delete(ctx context.Context, o *observation, pool string, steps
 				continue
 			}
 			m.progress.failed(s.UID)
-			m.say(o.nodes[s.Node], corev1.EventTypeWarning, "DeleteFailed", "Delete", "the cloud did not delete the machine; trying again: %v", err)
+			m.say(nodes[s.Node], corev1.EventTypeWarning, "DeleteFailed", "Delete", "the cloud did not delete the machine; trying again: %v", err)
 		}
 		if err != nil {
 			m.log.Error(err, "the cloud did not delete machines; trying again", "pool", pool, "nodes", names)

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -22,17 +25,28 @@ type publisher struct {
 	last   string // what was published last
 }
 
-// load reads what an earlier leader published; nothing is not an error.
+// load reads what an earlier leader published; nothing is not an error. It
+// tries for a while: a pool without machines may have its shape from there only,
+// and what this leader publishes replaces it.
 func (p *publisher) load(ctx context.Context) (api.Status, error) {
 	var status api.Status
-	configMap, err := p.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusConfigMap, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	var configMap *corev1.ConfigMap
+	var failure error
+	_ = wait.PollUntilContextTimeout(ctx, time.Second, writeTimeout, true, func(ctx context.Context) (bool, error) {
+		configMap, failure = p.client.CoreV1().ConfigMaps(api.Namespace).Get(ctx, api.StatusConfigMap, metav1.GetOptions{})
+		return failure == nil || apierrors.IsNotFound(failure), nil
+	})
+	if apierrors.IsNotFound(failure) {
 		return status, nil
 	}
-	if err != nil {
-		return status, fmt.Errorf("read ConfigMap %s: %w", api.StatusConfigMap, err)
+	if failure != nil {
+		return status, fmt.Errorf("read ConfigMap %s: %w", api.StatusConfigMap, failure)
 	}
-	if err := json.Unmarshal([]byte(configMap.Data[api.StatusKey]), &status); err != nil {
+	text := configMap.Data[api.StatusKey]
+	if text == "" {
+		return status, nil
+	}
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
 		return api.Status{}, fmt.Errorf("ConfigMap %s, key %s: %w", api.StatusConfigMap, api.StatusKey, err)
 	}
 	return status, nil
@@ -49,14 +63,19 @@ func (p *publisher) changed(status api.Status) (string, bool) {
 	return string(text), string(text) != p.last
 }
 
-// publish writes the status ConfigMap, and makes it if it is not there.
+// publish writes the status, and nothing else, to its ConfigMap, and makes that
+// if it is not there.
 func (p *publisher) publish(ctx context.Context, text string) error {
 	configMaps := p.client.CoreV1().ConfigMaps(api.Namespace)
 	configMap := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: api.StatusConfigMap},
 		Data:       map[string]string{api.StatusKey: text},
 	}
-	_, err := configMaps.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: api.ManagedBy})
+	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
+	if err != nil {
+		return fmt.Errorf("encode the status: %w", err)
+	}
+	_, err = configMaps.Patch(ctx, api.StatusConfigMap, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.ManagedBy})
 	if apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{FieldManager: api.ManagedBy})
 	}
