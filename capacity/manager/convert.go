@@ -52,9 +52,8 @@ func (c *converter) all(pods []corev1.Pod) []capacity.Pod {
 	c.pods = kept
 	if len(c.classes) > 2*len(kept)+1000 {
 		c.classes = map[string]*capacity.Class{}
-		for uid, known := range c.pods {
+		for _, known := range kept {
 			c.classes[known.pod.Class.ID] = known.pod.Class
-			c.pods[uid] = known
 		}
 	}
 	return out

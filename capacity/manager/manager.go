@@ -74,6 +74,7 @@ type Manager struct {
 	publisher *publisher
 	seen      map[types.UID]bool // nodes that were observed before
 	late      map[types.UID]bool // pods counted as late binds
+	measured  map[string]bool    // pools that the gauges describe
 
 	kicks chan struct{}
 	lanes lanes
@@ -214,10 +215,18 @@ func (m *Manager) measure(o *observation) {
 	}
 	m.metrics.gated.Set(float64(gated))
 	m.metrics.cloudUp.Set(oneIf(m.pools.failure() == nil))
+	gone := m.measured
+	m.measured = map[string]bool{}
 	for i := range o.snapshot.Pools {
 		p := &o.snapshot.Pools[i]
 		m.metrics.poolMachines.WithLabelValues(p.Name).Set(float64(p.Capacity))
 		m.metrics.poolAway.WithLabelValues(p.Name).Set(oneIf(o.snapshot.Now.Before(p.AwayUntil)))
+		m.measured[p.Name] = true
+		delete(gone, p.Name)
+	}
+	for name := range gone {
+		m.metrics.poolMachines.DeleteLabelValues(name)
+		m.metrics.poolAway.DeleteLabelValues(name)
 	}
 }
 

@@ -77,6 +77,9 @@ func (m *Manager) mapNodes(o *observation) {
 		converted := node(n)
 		if place, found := places[name]; found {
 			converted.Pool, converted.Instance = place.Pool, place.Instance
+			if converted.Ready && converted.Recorded == place.Instance.VMID && !m.pools.learned(place.Pool) {
+				m.pools.learn(place.Pool, shapeFromNode(&converted, place.Pool), 0)
+			}
 		} else if !m.seen[n.UID] {
 			unknown = true
 		}
@@ -85,6 +88,7 @@ func (m *Manager) mapNodes(o *observation) {
 		o.snapshot.Nodes = append(o.snapshot.Nodes, converted)
 	}
 	m.seen = seen
+	m.progress.keep(seen)
 	m.pools.setNodes(vmids, unknown)
 	o.snapshot.Pools = m.pools.snapshot()
 	if err := m.pools.failure(); err != nil && len(o.snapshot.Pools) == 0 {

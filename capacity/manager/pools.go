@@ -26,6 +26,9 @@ const (
 	// defaultBootTime stands in until a machine of the pool was seen to boot: an
 	// ordinary Linux image takes one to two minutes from purchase to ready.
 	defaultBootTime = 90 * time.Second
+	// longestBoot is more than any boot takes. A node that became ready longer
+	// after its purchase was ready before: after a restart it says so anew.
+	longestBoot = 30 * time.Minute
 	// bootsRemembered is how many boots the learned time is the median of.
 	bootsRemembered = 15
 )
@@ -253,6 +256,15 @@ func (p *pools) setNodes(vmids []string, unknown bool) {
 	}
 }
 
+// learned reports whether the pool's shape is that of a node of this cluster. A
+// process that ends right after it adopted a node has not recorded it.
+func (p *pools) learned(pool string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.states[pool]
+	return s == nil || s.learned
+}
+
 // learn records what a ready node of the pool offers and how long it took.
 // A boot of 0 is not known.
 func (p *pools) learn(pool string, shape *capacity.Shape, boot time.Duration) {
@@ -263,9 +275,9 @@ func (p *pools) learn(pool string, shape *capacity.Shape, boot time.Duration) {
 		return
 	}
 	if shape != nil {
-		s.Shape = shape
+		s.Shape, s.learned = shape, true
 	}
-	if boot > 0 {
+	if boot > 0 && boot <= longestBoot {
 		s.boots = append(s.boots, boot)
 		s.boots = s.boots[max(0, len(s.boots)-bootsRemembered):]
 		sorted := slices.Sorted(slices.Values(s.boots))

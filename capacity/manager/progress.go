@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -96,11 +97,11 @@ func (p *progress) disproved(node types.UID) {
 	p.change(node, func(n *nodeProgress) { n.fenceAfter = p.now().Add(disprovedHold) })
 }
 
-// forget drops what is known of a node that is gone.
-func (p *progress) forget(node types.UID) {
+// keep drops what is known of all other nodes: they are gone.
+func (p *progress) keep(nodes map[types.UID]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.nodes, node)
+	maps.DeleteFunc(p.nodes, func(node types.UID, _ *nodeProgress) bool { return !nodes[node] })
 }
 
 func (p *progress) change(node types.UID, do func(*nodeProgress)) {

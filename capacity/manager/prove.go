@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,10 +35,16 @@ func newProver(config *rest.Config, client kubernetes.Interface) *prover {
 	return &prover{config: config, client: client, servers: map[string]kubernetes.Interface{}}
 }
 
+// proofTimeout bounds one attempt: a server that hangs must not keep the node
+// from being taken back by those who need it.
+const proofTimeout = 5 * time.Second
+
 // prove reports whether every API server refuses a binding to the node because
 // of this very fence. False without an error means not yet: a server still
 // accepts. Any other answer is an error, which is a doubt.
 func (p *prover) prove(ctx context.Context, node, uid, token string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
 	servers, err := p.apiServers(ctx)
 	if err != nil {
 		return false, err

@@ -200,7 +200,8 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 		return fmt.Errorf("live read of node %s: %w", s.Node, err)
 	}
 	token := api.FenceToken(cached)
-	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" || live.Annotations[api.DeletingAnnotation] != "" {
+	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" ||
+		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" {
 		return errNotYet // the next plan sees what has changed
 	}
 	work, err := m.liveWork(ctx, s.Node)
@@ -251,7 +252,6 @@ func (m *Manager) forget(ctx context.Context, n *corev1.Node, s capacity.Step) e
 	if err != nil {
 		return fmt.Errorf("forget node %s: %w", s.Node, err)
 	}
-	m.progress.forget(n.UID)
 	m.metrics.retired.WithLabelValues(s.Pool).Inc()
 	m.told(n, s)
 	return nil

@@ -3,6 +3,7 @@ package manager
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -10,6 +11,11 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
+
+// conditionTaints is the prefix of the taints by which Kubernetes tells of a
+// node's condition: not ready, cordoned, under pressure and the like. Source:
+// Kubernetes documentation, "Well-Known Labels, Annotations and Taints".
+const conditionTaints = "node.kubernetes.io/"
 
 // defaultMaxPods is kubelet's own limit where a pool's tags do not name one.
 const defaultMaxPods = 110
@@ -42,7 +48,7 @@ func shapeFromNode(n *capacity.Node, pool string) *capacity.Shape {
 	delete(labels, api.RetiredLabel)
 	labels[api.PoolLabel] = pool
 	taints := slices.DeleteFunc(slices.Clone(n.Taints), func(t corev1.Taint) bool {
-		return t.Key == api.RetiredTaint || t.Key == corev1.TaintNodeUnschedulable
+		return t.Key == api.RetiredTaint || strings.HasPrefix(t.Key, conditionTaints)
 	})
 	return &capacity.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
 }
