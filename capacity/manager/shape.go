@@ -43,7 +43,8 @@ func shapeFromTags(pool capacity.Pool) *capacity.Shape {
 // shapeFromNode is what the next machine of the pool will look like, judged by
 // a ready node of it: all but what belongs to that one node or passes by.
 func shapeFromNode(n *capacity.Node, pool string) *capacity.Shape {
-	labels := maps.Clone(n.Labels)
+	labels := map[string]string{}
+	maps.Copy(labels, n.Labels)
 	delete(labels, corev1.LabelHostname)
 	delete(labels, api.RetiredLabel)
 	labels[api.PoolLabel] = pool
