@@ -30,4 +30,4 @@ cluster: ## Keep a control plane running and print how to reach it.
 	cd e2e && exec ../bin/cluster
 
 image: ## Build the container image with docker, podman or buildah.
-	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build -t tidegate:latest .
+	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build -t docker.io/library/tidegate:latest .

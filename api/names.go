@@ -33,11 +33,9 @@ const (
 
 // Vetoes of other autoscalers that Tidegate honours.
 const (
-	// SafeToEvictAnnotation, "false" on a pod, keeps its node.
-	SafeToEvictAnnotation = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 	// ScaleDownDisabledAnnotation, "true" on a node, keeps it.
 	ScaleDownDisabledAnnotation = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
-	// DoNotDisruptAnnotation, "true" on a node or pod, keeps the node.
+	// DoNotDisruptAnnotation, "true" on a node, keeps it.
 	DoNotDisruptAnnotation = "karpenter.sh/do-not-disrupt"
 )
 

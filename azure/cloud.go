@@ -110,6 +110,8 @@ func (c *Cloud) connect(ctx context.Context) (*connection, error) {
 		c.health.note("", err)
 		return nil, err
 	}
+	c.options.Log.Info("found this machine", "vm", machine.Name, "resourceGroup", machine.ResourceGroup,
+		"subscription", machine.SubscriptionID, "location", machine.Location, "cloud", machine.Environment, "identity", c.conn.identity)
 	return c.conn, nil
 }
 

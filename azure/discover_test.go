@@ -226,7 +226,9 @@ func TestState(t *testing.T) {
 	}
 }
 
-func TestBadTagsAreSaidOnce(t *testing.T) {
+// TestLogSaysEachThingOnce: which machine this is, and what is wrong with a
+// pool's tags.
+func TestLogSaysEachThingOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string
 		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{
@@ -239,8 +241,11 @@ func TestBadTagsAreSaidOnce(t *testing.T) {
 				t.Fatalf("pools %v, %v", pools, err)
 			}
 		}
-		if len(lines) != 1 || !strings.Contains(lines[0], "tidegate-max") || !strings.Contains(lines[0], `"pool"="agents"`) {
-			t.Errorf("log %q, want one line about agents and tidegate-max", lines)
+		if len(lines) != 2 || !strings.Contains(lines[0], `"vm"="master"`) || !strings.Contains(lines[0], `"resourceGroup"="tidegate"`) {
+			t.Fatalf("log %q, want one line about the machine and one about the tag", lines)
+		}
+		if !strings.Contains(lines[1], "tidegate-max") || !strings.Contains(lines[1], `"pool"="agents"`) {
+			t.Errorf("log %q, want a line about agents and tidegate-max", lines[1])
 		}
 	})
 }

@@ -20,14 +20,17 @@ func TestMinimum(t *testing.T) {
 	t.Parallel()
 	tidegate(t)
 	w.node("adopted") // without any demand
-	w.submit(w.pod("first", "5", time.Second))
-	w.submit(w.pod("second", "5", time.Second))
+	w.submit(w.pod("first", "5", 5*time.Second))
+	w.submit(w.pod("second", "5", 5*time.Second))
 	w.phase("first", corev1.PodSucceeded)
 	w.phase("second", corev1.PodSucceeded)
+	w.eventually("the machine that the minimum does not need is gone", func() error {
+		if n := w.count(emulator.InstanceDeleted); n != 1 {
+			return fmt.Errorf("%d machines were deleted", n)
+		}
+		return nil
+	})
 	w.node("adopted") // the one that stays
-	if n := w.count(emulator.InstanceDeleting); n != 1 {
-		t.Errorf("%d machines were deleted, want the one that the minimum does not need", n)
-	}
 }
 
 // A node that somebody wants to keep leaves its retirement, stays, and goes

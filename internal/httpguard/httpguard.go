@@ -16,6 +16,10 @@ import (
 // names that a scheduler adds to one pod stay well below that too.
 const MaxBody = 7 << 20
 
+// maxDrained is how much of a body that is too large is thrown away before it
+// is refused, in bytes; whoever sends more gets a closed connection.
+const maxDrained = 16 << 20
+
 // Handler answers one request, whose body has been read. An error is the
 // sender's mistake; nothing may have been written then.
 type Handler func(w http.ResponseWriter, r *http.Request, body []byte) error
@@ -34,8 +38,10 @@ func JSON(handle Handler) http.Handler {
 			refuse(w, http.StatusUnsupportedMediaType, "content type %q is not served here: send application/json", r.Header.Get("Content-Type"))
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxBody))
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			// A sender reads the answer only once it has sent everything.
+			_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 			refuse(w, http.StatusRequestEntityTooLarge, "the body is larger than the %d bytes that are read: send a smaller object", tooLarge.Limit)
 			return
 		}
