@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -128,5 +129,56 @@ func endpoint(t *testing.T, i int, server *httptest.Server) *discoveryv1.Endpoin
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Port: &number}},
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{u.Hostname()}}},
+	}
+}
+
+// TestAnAPIServerThatHangs is a doubt, and one that does not last.
+func TestAnAPIServerThatHangs(t *testing.T) {
+	hang := make(chan struct{})
+	server := apiServer(t, "n1", func(http.ResponseWriter, *corev1.Binding) { <-hang })
+	t.Cleanup(func() { close(hang) })
+	client := fake.NewClientset(endpoint(t, 0, server))
+	config := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
+	var bound time.Duration
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if deadline, ok := r.Context().Deadline(); ok {
+				bound = time.Until(deadline)
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+			defer cancel()
+			return next.RoundTrip(r.WithContext(ctx))
+		})
+	})
+	proved, err := newProver(config, client).prove(t.Context(), "n1", "uid-1", "token-1")
+	if proved || err == nil {
+		t.Errorf("proved = %t, error %v: want a doubt", proved, err)
+	}
+	if bound <= 0 || bound > proofTimeout {
+		t.Errorf("the server may take %s, want at most %s", bound, proofTimeout)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestProofAsksTheServersThatAreListedNow: one that was replaced is asked no
+// more, and one that has come is.
+func TestProofAsksTheServersThatAreListedNow(t *testing.T) {
+	client := fake.NewClientset(endpoint(t, 0, apiServer(t, "n1", refusal("uid-1", "token-1"))))
+	config := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
+	p := newProver(config, client)
+	for _, want := range []bool{true, false} {
+		if got, err := p.prove(t.Context(), "n1", "uid-1", "token-1"); got != want || err != nil {
+			t.Errorf("proved = %t, %v, want %t", got, err, want)
+		}
+		slice := endpoint(t, 0, apiServer(t, "n1", open404))
+		if _, err := client.DiscoveryV1().EndpointSlices("default").Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.servers) != 1 {
+		t.Errorf("clients for %d servers are kept, want 1", len(p.servers))
 	}
 }
