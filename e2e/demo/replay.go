@@ -57,7 +57,9 @@ func largest(requests corev1.ResourceList) corev1.ResourceList {
 	return offered
 }
 
-// playTrace creates the pods as they arrive.
+// playTrace creates the pods as they arrive. They are bare pods, because those
+// of the trace belong to nothing that it names, and because a pod that is killed
+// then stays lost: no Job's next attempt makes up for it.
 func (d *demo) playTrace(ctx context.Context, arrivals []arrival) error {
 	start := time.Now()
 	for _, a := range arrivals {

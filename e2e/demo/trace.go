@@ -91,6 +91,8 @@ func parseTraced(field func(string) string) (traced, error) {
 		},
 		created: number("creation_time"), scheduled: number("scheduled_time"), deleted: number("deletion_time"),
 	}
+	// A share of a GPU (gpu_milli below 1000, only together with a num_gpu of 1)
+	// is one GPU here: extended resources know no shares.
 	if n := number("num_gpu"); n > 0 {
 		p.requests[gpu] = *resource.NewQuantity(n, resource.DecimalSI)
 	}

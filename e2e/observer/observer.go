@@ -107,11 +107,9 @@ func (o *Observer) podSeen(p *corev1.Pod) {
 		r.failed = p.Status.Phase == corev1.PodFailed
 		o.tell(fmt.Sprintf("pod %s %s", name, p.Status.Phase))
 	}
-	if p.DeletionTimestamp != nil && r.done.IsZero() && !r.bound.IsZero() {
-		r.evicted = true
-	}
+	r.evicted = r.evicted || p.DeletionTimestamp != nil && r.done.IsZero()
 	for _, c := range p.Status.Conditions {
-		if c.Type == capacityCondition && c.Status == corev1.ConditionFalse && o.reasons[uid] != c.Message && r.released.IsZero() {
+		if c.Type == capacityCondition && c.Status == corev1.ConditionFalse && r.released.IsZero() {
 			o.reasons[uid] = c.Message
 		}
 	}
@@ -195,20 +193,4 @@ func (o *Observer) Reasons() map[string]int {
 		counts[reason]++
 	}
 	return counts
-}
-
-// Unfinished counts the batch pods that are there and not done, and those of
-// them that run.
-func (o *Observer) Unfinished() (all, running int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, p := range o.records.pods {
-		if p.done.IsZero() && p.gone.IsZero() {
-			all++
-			if !p.running.IsZero() {
-				running++
-			}
-		}
-	}
-	return all, running
 }

@@ -47,11 +47,9 @@ func (r *records) summarise(end time.Time) Summary {
 	return s
 }
 
-// judge adds what went wrong with the pod.
+// judge adds what went wrong with the pod. Nobody deletes pods that are not
+// done here, so whoever does has killed one, also if it was on no machine yet.
 func (r *records) judge(p *pod, machines map[string][]machine, s *Summary) {
-	if p.bound.IsZero() {
-		return
-	}
 	m, known := machineAt(machines[p.node], p.bound)
 	if known && m.went(p.bound) || r.committedBefore(p) {
 		s.LateBinds++
@@ -60,7 +58,7 @@ func (r *records) judge(p *pod, machines map[string][]machine, s *Summary) {
 	deletedUnder := known && !m.deleted.IsZero() && (p.done.IsZero() || p.done.After(m.deleted))
 	if deletedUnder || p.failed || p.evicted || !p.gone.IsZero() && p.done.IsZero() {
 		s.PodsKilled++
-		s.Violations = append(s.Violations, fmt.Sprintf("pod %s on %s was killed", p.name, p.node))
+		s.Violations = append(s.Violations, fmt.Sprintf("pod %s was killed; its node: %q", p.name, p.node))
 	}
 }
 
@@ -153,7 +151,7 @@ func (r *records) readyToRelease() []time.Duration {
 }
 
 // machineTime adds up how long machines existed, and how long at least one
-// batch pod was on them.
+// batch pod was running on them, in seconds.
 func (r *records) machineTime(machines map[string][]machine, end time.Time) (all, busy float64) {
 	for name, lives := range machines {
 		for _, m := range lives {
@@ -168,19 +166,19 @@ func (r *records) machineTime(machines map[string][]machine, end time.Time) (all
 	return math.Round(all), math.Round(busy)
 }
 
-// busy is the length of the union of the pods' stays on the node in that time.
+// busy is the length of the union of the pods' runs on the node in that time.
 func (r *records) busy(name string, from, until time.Time) time.Duration {
 	type span struct{ from, until time.Time }
 	var spans []span
 	for _, p := range r.pods {
-		if p.node != name || p.bound.IsZero() || p.bound.Before(from) || p.bound.After(until) {
+		if p.node != name || p.running.IsZero() || p.running.Before(from) || p.running.After(until) {
 			continue
 		}
 		done := until
 		if !p.done.IsZero() && p.done.Before(until) {
 			done = p.done
 		}
-		spans = append(spans, span{p.bound, done})
+		spans = append(spans, span{p.running, done})
 	}
 	slices.SortFunc(spans, func(a, b span) int { return a.from.Compare(b.from) })
 	var sum time.Duration

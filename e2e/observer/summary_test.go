@@ -50,12 +50,15 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 		plant                    func(*records)
 		killed, late, violations int
 	}{
-		"nothing":                                {plant: func(*records) {}},
-		"the machine was deleted under the pod":  {plant: func(r *records) { r.pods["p"].done = time.Time{} }, killed: 1, violations: 1},
-		"the pod ended after its machine":        {plant: func(r *records) { r.pods["p"].done = at(32) }, killed: 1, violations: 1},
-		"the pod failed":                         {plant: func(r *records) { r.pods["p"].failed = true }, killed: 1, violations: 1},
-		"the pod was evicted":                    {plant: func(r *records) { r.pods["p"].evicted = true }, killed: 1, violations: 1},
-		"the pod vanished":                       {plant: func(r *records) { r.pods["p"].done, r.pods["p"].gone = time.Time{}, at(15) }, killed: 1, violations: 1},
+		"nothing":                               {plant: func(*records) {}},
+		"the machine was deleted under the pod": {plant: func(r *records) { r.pods["p"].done = time.Time{} }, killed: 1, violations: 1},
+		"the pod ended after its machine":       {plant: func(r *records) { r.pods["p"].done = at(32) }, killed: 1, violations: 1},
+		"the pod failed":                        {plant: func(r *records) { r.pods["p"].failed = true }, killed: 1, violations: 1},
+		"the pod was evicted":                   {plant: func(r *records) { r.pods["p"].evicted = true }, killed: 1, violations: 1},
+		"the pod vanished":                      {plant: func(r *records) { r.pods["p"].done, r.pods["p"].gone = time.Time{}, at(15) }, killed: 1, violations: 1},
+		"the pod was deleted at the gate": {plant: func(r *records) {
+			r.pods["q"] = &pod{name: "work/q", gated: true, created: at(2), evicted: true, gone: at(3)}
+		}, killed: 1, violations: 1},
 		"the pod was bound after the commitment": {plant: func(r *records) { r.pods["p"].bound, r.pods["p"].done = at(30.5), at(31) }, late: 1, violations: 1},
 		"the pod was bound after the deletion": {plant: func(r *records) {
 			r.nodes["n"].committed = time.Time{}
@@ -84,9 +87,9 @@ func TestWhatIsWrongIsSeen(t *testing.T) {
 
 func TestBusyTimeIsNotCountedTwice(t *testing.T) {
 	r := good()
-	r.pods["q"] = &pod{name: "work/q", node: "agents000000", bound: at(15), done: at(25)}
-	r.pods["r"] = &pod{name: "work/r", node: "agents000000", bound: at(28), done: at(29)}
+	r.pods["q"] = &pod{name: "work/q", node: "agents000000", running: at(15), done: at(25)}
+	r.pods["r"] = &pod{name: "work/r", node: "agents000000", running: at(28), done: at(29)}
 	if got := r.summarise(at(60)).BusyMachineSeconds; got != 14 {
-		t.Errorf("busy for %v s, want 14: from 11.6 to 25 and from 28 to 29", got)
+		t.Errorf("busy for %v s, want 14: from 12 to 25 and from 28 to 29", got)
 	}
 }
