@@ -2,9 +2,12 @@ package path
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,6 +29,7 @@ func killed(t *testing.T, writes ...string) {
 		for _, when := range []string{"before", "after"} {
 			killedAt(t, write+":"+when)
 		}
+		suite.killed[write] = true
 	}
 }
 
@@ -38,13 +42,25 @@ func killedAt(t *testing.T, failpoint string) {
 	case <-time.After(patience):
 		t.Fatalf("tidegate run never came to %s\n%s", failpoint, logs())
 	}
+	if !p.Killed() {
+		t.Fatalf("tidegate run ended by itself before it came to %s\n%s", failpoint, logs())
+	}
 	freeLease(t)
+}
+
+// No write is left out, also none that comes to be later.
+func TestKilled(t *testing.T) {
+	t.Run("at every write of a machine's life", killedAtEveryWrite)
+	t.Run("at an eviction", killedAtEviction)
+	if diff := cmp.Diff(writeKinds(t), slices.Sorted(maps.Keys(suite.killed))); diff != "" && !t.Failed() {
+		t.Errorf("kinds of write in the source and those at which tidegate run was killed (-source +killed):\n%s", diff)
+	}
 }
 
 // A capacity manager that is killed before and after every write, and starts
 // again each time, does what one does that lives: it buys one machine, uses it
 // for all pods, and deletes it once.
-func TestKilledAtEveryWrite(t *testing.T) {
+func killedAtEveryWrite(t *testing.T) {
 	w := newWorld(t, "kills")
 	tidegate(t)
 	w.eventually("the other pools are at rest", w.othersRest)
@@ -85,7 +101,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 
 // A pod that reaches a node after the commitment is evicted, also by the next
 // leader, and the deletion is not taken back.
-func TestKilledAtEviction(t *testing.T) {
+func killedAtEviction(t *testing.T) {
 	w := newWorld(t, "kills")
 	ready(t, own(t, rig.ProcessOptions{Args: []string{"--capacity=false"}}))
 	w.submit(w.pod("first", "3", time.Second))

@@ -36,8 +36,9 @@ var suite struct {
 	rig       *rig.Rig
 	err       error
 	mu        sync.Mutex
-	processes []*rig.Process // every replica that was started
-	running   *rig.Process   // the replica that serves the tests by default
+	processes []*rig.Process  // every replica that was started
+	running   *rig.Process    // the replica that serves the tests by default
+	killed    map[string]bool // kinds of write before and after which one was killed
 }
 
 func TestMain(m *testing.M) {
@@ -102,6 +103,7 @@ func scaleSets() []emulator.ScaleSet {
 func sharedRig(t *testing.T) *rig.Rig {
 	t.Helper()
 	suite.once.Do(func() {
+		suite.killed = map[string]bool{}
 		suite.rig, suite.err = rig.Start(context.Background(), rig.Options{
 			Settle: settle, Failpoints: true, APIServers: 2,
 			Azure: emulator.Config{

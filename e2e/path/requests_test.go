@@ -71,9 +71,7 @@ func TestBadRequests(t *testing.T) {
 			})
 		}
 	}
-	if code, text := p.Ready(t.Context()); code != http.StatusOK {
-		t.Errorf("afterwards /readyz is %d %s", code, text)
-	}
+	ready(t, p)
 	if strings.Contains(p.Log(), "panic") {
 		t.Errorf("a handler panicked\n%s", logs())
 	}

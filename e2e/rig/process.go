@@ -128,6 +128,17 @@ func (p *Process) Terminate(ctx context.Context) error {
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
+// Killed reports whether the process has ended as kill -9 ends one.
+func (p *Process) Killed() bool {
+	<-p.exited
+	var exit *exec.ExitError
+	if !errors.As(p.err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
 // Log returns what the process has logged.
 func (p *Process) Log() string {
 	text, err := os.ReadFile(p.LogFile)
