@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -164,6 +165,27 @@ func TestOnlyChangedPodsAreConvertedAgain(t *testing.T) {
 	silent.ResourceVersion = "2"
 	if got := c.all([]corev1.Pod{silent})[0].Priority; got != 7 {
 		t.Errorf("priority %d of a changed pod, want 7", got)
+	}
+}
+
+// TestClassesOfPodsThatAreGoneAreForgotten: a cluster that runs for a year sees
+// more of them than it has memory for.
+func TestClassesOfPodsThatAreGoneAreForgotten(t *testing.T) {
+	c := newConverter()
+	stays := gatedPod(func(p *corev1.Pod) { p.Name, p.UID = "stays", "uid-stays" })
+	class := c.all([]corev1.Pod{stays})[0].Class
+	for i := range 3000 {
+		passes := gatedPod(func(p *corev1.Pod) {
+			p.Spec.NodeSelector = map[string]string{"run": strconv.Itoa(i)}
+		})
+		passes.ResourceVersion = strconv.Itoa(i)
+		c.all([]corev1.Pod{stays, passes})
+	}
+	if n := len(c.classes); n > 1100 {
+		t.Errorf("%d classes are remembered of 2 pods", n)
+	}
+	if got := c.all([]corev1.Pod{stays})[0].Class; got != class {
+		t.Error("the pod that stays has got another class")
 	}
 }
 

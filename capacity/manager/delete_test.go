@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -195,5 +196,32 @@ func TestWritesHaveFailpointsAndAreCounted(t *testing.T) {
 				t.Errorf("tidegate_writes_total of kind %s is %v, want 1", kind, got)
 			}
 		})
+	}
+}
+
+// TestAPodThatChangesWhileItIsReleasedKeepsItsGate: another gate may have to go
+// first, or the pod may have to wait again.
+func TestAPodThatChangesWhileItIsReleasedKeepsItsGate(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			var pod corev1.Pod
+			if err := c.Get(ctx, client.ObjectKeyFromObject(o), &pod); err != nil {
+				return err
+			}
+			pod.Labels = map[string]string{"changed": "meanwhile"}
+			if err := c.Update(ctx, &pod); err != nil {
+				return err
+			}
+			return c.Patch(ctx, o, p, opts...)
+		},
+	}, waiting())
+	if err := w.release(t.Context(), w.pod(t), capacity.Release{Node: "n1"}); !isStale(err) {
+		t.Errorf("error %v, want a conflict", err)
+	}
+	if !api.HasCapacityGate(w.pod(t)) {
+		t.Error("the gate is gone")
+	}
+	if got := testutil.ToFloat64(w.metrics.released); got != 0 {
+		t.Errorf("tidegate_released_pods_total is %v, want 0", got)
 	}
 }

@@ -127,3 +127,31 @@ func TestFailuresOfWhatIsGoneAreForgotten(t *testing.T) {
 		cancel()
 	})
 }
+
+func TestASuccessEndsTheRowOfFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var attempts []time.Time
+		act := action{"pod/a", func(context.Context) error {
+			attempts = append(attempts, time.Now())
+			if len(attempts) == 4 {
+				return nil
+			}
+			return errors.New("no")
+		}}
+		var d *dispatcher
+		d = newDispatcher(1, func() { d.replace([]action{act}) })
+		d.replace([]action{act})
+		go d.run(ctx)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		// 0 fails, 1 fails, 2 fails, 3 succeeds, 4 follows at once and fails.
+		if len(attempts) < 6 {
+			t.Fatalf("%d attempts, want 6 or more", len(attempts))
+		}
+		if pause := attempts[5].Sub(attempts[4]); pause != firstPause {
+			t.Errorf("a pause of %s after the first failure since a success, want %s", pause, firstPause)
+		}
+		cancel()
+	})
+}

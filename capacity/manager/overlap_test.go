@@ -176,3 +176,42 @@ func TestShutdownIsNoFailure(t *testing.T) {
 		}
 	})
 }
+
+// TestAReadWhileAPurchaseIsSubmitted does not hide it: what was read may be
+// older.
+func TestAReadWhileAPurchaseIsSubmitted(t *testing.T) {
+	cloud := &scriptedCloud{}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		cloud.grow = func(int, int) error {
+			p.refresh(t.Context())
+			if got := agents(t, p); got.Capacity != 3 || !got.Growing {
+				t.Errorf("capacity %d, growing %t, want 3 and growing", got.Capacity, got.Growing)
+			}
+			return nil
+		}
+		if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 0, To: 3}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestAGrantEndsTheRowOfRefusals(t *testing.T) {
+	cloud := &scriptedCloud{}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		quota := &capacity.GrowError{Reason: "quota"}
+		for i, answer := range []error{quota, quota, nil, quota} {
+			cloud.grow = func(int, int) error { return answer }
+			from := agents(t, p).Capacity
+			if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: from, To: from + 1}); !errors.Is(err, answer) {
+				t.Fatalf("request %d: %v, want %v", i, err, answer)
+			}
+			if i < 3 {
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+			}
+		}
+		if away := time.Until(agents(t, p).AwayUntil); away != firstAway {
+			t.Errorf("away for %s, want %s: the machines before came", away, firstAway)
+		}
+	})
+}

@@ -51,13 +51,15 @@ func (c *scriptedCloud) Instances(_ context.Context, pool string) ([]capacity.In
 
 func (c *scriptedCloud) Grow(_ context.Context, _ string, from, to int) (func(context.Context) error, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.asked = append(c.asked, [2]int{from, to})
+	c.mu.Unlock()
 	if c.grow != nil {
 		if err := c.grow(from, to); err != nil {
 			return nil, err
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.pool.Capacity = to
 	return c.wait, nil
 }

@@ -41,19 +41,21 @@ func ownedBy(kind, group string) func(*corev1.Pod) {
 // once more is committed; work takes the fence back; a doubt changes nothing.
 func TestCommit(t *testing.T) {
 	proof := refusal("uid-node", testToken)
-	fails := func(verb, resource string) func(*world) {
-		return func(w *world) {
+	fails := func(verb, resource string) func(*testing.T, *world) {
+		return func(_ *testing.T, w *world) {
 			w.typed.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
 				return true, nil, errors.New("the API server hung up")
 			})
 		}
 	}
-	liveNode := func(change func(*corev1.Node)) func(*world) {
-		return func(w *world) {
+	// The live read's version is the present one: only the check itself keeps
+	// such a node from being committed.
+	liveNode := func(change func(*corev1.Node)) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			live := w.node(t)
+			change(live)
 			w.typed.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
-				n := fencedNode()
-				change(n)
-				return true, n, nil
+				return true, live.DeepCopy(), nil
 			})
 		}
 	}
@@ -61,9 +63,10 @@ func TestCommit(t *testing.T) {
 	for name, tc := range map[string]struct {
 		proof   answer
 		pods    []client.Object
-		prepare func(*world)
+		prepare func(*testing.T, *world)
 		want    string
 		wantErr bool
+		notYet  bool // and it is no failure
 	}{
 		"an empty node":       {proof: proof, want: committed},
 		"only a DaemonSet's":  {proof: proof, pods: []client.Object{podOn("d", ownedBy("DaemonSet", "apps/v1"))}, want: committed},
@@ -87,20 +90,25 @@ func TestCommit(t *testing.T) {
 		"the pods cannot be read":           {proof: proof, prepare: fails("list", "pods"), want: fenced, wantErr: true},
 		"the node cannot be read":           {proof: proof, prepare: fails("get", "nodes"), want: fenced, wantErr: true},
 		"the API servers cannot be listed":  {proof: proof, prepare: fails("list", "endpointslices"), want: fenced, wantErr: true},
-		"somebody says keep meanwhile":      {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Annotations[api.KeepAnnotation] = "true" }), want: fenced, wantErr: true},
-		"the token changed meanwhile":       {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Labels[api.RetiredLabel] = "new" }), want: fenced, wantErr: true},
-		"the fence went meanwhile":          {proof: proof, prepare: liveNode(func(n *corev1.Node) { delete(n.Labels, api.RetiredLabel) }), want: fenced, wantErr: true},
-		"it is another node by that name":   {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.UID = "other" }), want: fenced, wantErr: true},
-		"somebody else committed meanwhile": {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = "x" }), want: fenced, wantErr: true},
+		"somebody says keep meanwhile":      {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Annotations[api.KeepAnnotation] = "true" }), want: fenced, wantErr: true, notYet: true},
+		"the token changed meanwhile":       {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Labels[api.RetiredLabel] = "new" }), want: fenced, wantErr: true, notYet: true},
+		"the fence went meanwhile":          {proof: proof, prepare: liveNode(func(n *corev1.Node) { delete(n.Labels, api.RetiredLabel) }), want: fenced, wantErr: true, notYet: true},
+		"the mark went meanwhile":           {proof: proof, prepare: liveNode(func(n *corev1.Node) { unmark(n) }), want: fenced, wantErr: true, notYet: true},
+		"it is another machine now":         {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Annotations[api.VMIDAnnotation] = "other" }), want: fenced, wantErr: true, notYet: true},
+		"it is another node by that name":   {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.UID = "other" }), want: fenced, wantErr: true, notYet: true},
+		"somebody else committed meanwhile": {proof: proof, prepare: liveNode(func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = "x" }), want: fenced, wantErr: true, notYet: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, tc.proof, interceptor.Funcs{}, append(tc.pods, fencedNode())...)
 			if tc.prepare != nil {
-				tc.prepare(w)
+				tc.prepare(t, w)
 			}
 			err := w.commit(t.Context(), w.node(t), commitStep())
 			if (err != nil) != tc.wantErr {
 				t.Errorf("error %v, want one: %t", err, tc.wantErr)
+			}
+			if errors.Is(err, errNotYet) != tc.notYet {
+				t.Errorf("error %v, want one that has it planned again: %t", err, tc.notYet)
 			}
 			got := open
 			switch n := w.node(t); {
