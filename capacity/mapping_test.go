@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,6 +67,27 @@ func TestMapNodes(t *testing.T) {
 			nodes: []Identity{{Name: "agents000001", SystemUUID: vmA, ProviderID: azureID + "11"}}, instances: []Instance{a},
 			want: map[string]string{},
 		},
+		"not if the provider ID names another set's instance": {
+			nodes: []Identity{{Name: "agents000001", SystemUUID: vmA, ProviderID: strings.Replace(azureID, "/agents/", "/big/", 1) + "1"}}, instances: []Instance{a},
+			want: map[string]string{},
+		},
+		"the provider ID in another case": {
+			nodes: []Identity{{Name: "agents000001", SystemUUID: vmA, ProviderID: strings.ToUpper(azureID) + "1"}}, instances: []Instance{a},
+			want: map[string]string{"agents000001": vmA},
+		},
+		"not if two machines have its name and it reports no ID": {
+			nodes: []Identity{{Name: "agents000001"}}, instances: []Instance{a, {ID: "2", VMID: vmB, ComputerName: "agents000001"}},
+			want: map[string]string{},
+		},
+		"not if one reports no ID and another node reports that machine's": {
+			nodes: []Identity{{Name: "agents000001"}, {Name: "other", SystemUUID: vmA}}, instances: []Instance{a},
+			want: map[string]string{},
+		},
+		"two nodes on a machine do not disturb a third": {
+			nodes:     []Identity{{Name: "agents000001", SystemUUID: vmA}, {Name: "impostor", SystemUUID: vmA}, {Name: "agents000002", SystemUUID: vmB}},
+			instances: []Instance{a, b},
+			want:      map[string]string{"agents000002": vmB},
+		},
 		"a node that is no machine of a pool": {
 			nodes: []Identity{{Name: "server", SystemUUID: "not a UUID"}, {Name: "other"}}, instances: []Instance{a},
 			want: map[string]string{},
@@ -78,6 +100,27 @@ func TestMapNodes(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("machines of nodes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVMIDs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		uuid string
+		want []string
+	}{
+		"none":                     {},
+		"both byte orders":         {uuid: vmA, want: []string{vmA, vmASwapped}},
+		"in capitals":              {uuid: strings.ToUpper(vmASwapped), want: []string{vmASwapped, vmA}},
+		"the same in both orders":  {uuid: "11111111-2222-3333-8293-a4b5c6d7e8f9", want: []string{"11111111-2222-3333-8293-a4b5c6d7e8f9"}},
+		"no UUID":                  {uuid: "Not a UUID", want: []string{"not a uuid"}},
+		"a field with half a byte": {uuid: "0a1b2c3-4e5f-6071-8293-a4b5c6d7e8f9", want: []string{"0a1b2c3-4e5f-6071-8293-a4b5c6d7e8f9"}},
+		"too many fields":          {uuid: vmA + "-00", want: []string{vmA + "-00"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, VMIDs(tc.uuid)); diff != "" {
+				t.Errorf("VMIDs (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -187,6 +187,10 @@ func TestClassesOfPodsThatAreGoneAreForgotten(t *testing.T) {
 	if got := c.all([]corev1.Pod{stays})[0].Class; got != class {
 		t.Error("the pod that stays has got another class")
 	}
+	equal := gatedPod(func(p *corev1.Pod) { p.Name, p.UID = "equal", "uid-equal" })
+	if got := c.all([]corev1.Pod{stays, equal})[1].Class; got != class {
+		t.Error("a pod that is equal to it does not share its class")
+	}
 }
 
 // TestJobs is about the pods that a Job's controller has yet to create.

@@ -3,10 +3,13 @@ package manager
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestPlansReplaceWhatHasNotStarted(t *testing.T) {
@@ -151,6 +154,35 @@ func TestASuccessEndsTheRowOfFailures(t *testing.T) {
 		}
 		if pause := attempts[5].Sub(attempts[4]); pause != firstPause {
 			t.Errorf("a pause of %s after the first failure since a success, want %s", pause, firstPause)
+		}
+		cancel()
+	})
+}
+
+// TestWhatWaitsForItsKeyIsNotLost while others overtake it.
+func TestWhatWaitsForItsKeyIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		d := newDispatcher(2, func() {})
+		var mu sync.Mutex
+		done := map[string]int{}
+		act := func(key string, took time.Duration) action {
+			return action{key, func(context.Context) error {
+				time.Sleep(took)
+				mu.Lock()
+				defer mu.Unlock()
+				done[key]++
+				return nil
+			}}
+		}
+		go d.run(ctx)
+		d.replace([]action{act("a", time.Minute)})
+		synctest.Wait() // a is under way
+		d.replace([]action{act("a", time.Second), act("b", time.Second), act("c", time.Second)})
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if diff := cmp.Diff(map[string]int{"a": 2, "b": 1, "c": 1}, done); diff != "" {
+			t.Errorf("done (-want +got):\n%s", diff)
 		}
 		cancel()
 	})
