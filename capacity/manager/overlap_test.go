@@ -215,3 +215,16 @@ func TestAGrantEndsTheRowOfRefusals(t *testing.T) {
 		}
 	})
 }
+
+func TestAPurchaseWithoutAnOutcomeIsNoRefusal(t *testing.T) {
+	inVirtualTime(t, &scriptedCloud{endless: true}, func(t *testing.T, p *pools) {
+		if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 0, To: 3}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(operationTimeout + time.Second)
+		synctest.Wait()
+		if got := agents(t, p); !got.AwayUntil.IsZero() || got.Capacity != 3 {
+			t.Errorf("capacity %d, away for %q, want 3 and not away", got.Capacity, got.AwayReason)
+		}
+	})
+}

@@ -23,6 +23,7 @@ type scriptedCloud struct {
 	err       error                    // of the lists
 	grow      func(from, to int) error // nil accepts
 	outcome   error                    // of what was accepted, a minute later
+	endless   bool                     // there is no outcome
 	deleteErr error                    // instead of accepting a deletion
 	listTime  time.Duration
 	others    []capacity.Pool  // beside agents
@@ -68,7 +69,11 @@ func (c *scriptedCloud) Delete(context.Context, string, []capacity.Ref) (func(co
 	return c.wait, c.deleteErr
 }
 
-func (c *scriptedCloud) wait(context.Context) error {
+func (c *scriptedCloud) wait(ctx context.Context) error {
+	if c.endless {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	time.Sleep(time.Minute)
 	return c.outcome
 }

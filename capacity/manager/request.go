@@ -43,12 +43,15 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 	p.update(g.Pool, func(s *poolState) { s.Growing = false })
 	p.soon()
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		if err != nil {
+		switch {
+		case err == nil:
+			p.served(g.Pool)
+		case errors.Is(err, context.DeadlineExceeded):
+			// Nobody knows yet; that is no reason to leave the pool alone.
+		default:
 			p.log.Error(err, "machines that were asked for did not come", "pool", g.Pool)
 			p.refused(g.Pool, err, func(*poolState) {})
-			return
 		}
-		p.served(g.Pool)
 	})
 	return asked, nil
 }
