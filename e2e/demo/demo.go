@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 		d.view.line(fmt.Sprintf("replaying %d pods of %s within %s", len(arrivals), o.Trace, o.Duration))
-		d.view.line(fmt.Sprintf("%d pods ask for more than the largest machine offers, and are clamped to it", len(clamped)))
+		d.view.line(fmt.Sprintf("pods clamped to what the largest machine offers: %d", len(clamped)))
 		for _, text := range clamped {
 			d.view.line("clamped " + text)
 		}

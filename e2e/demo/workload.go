@@ -76,7 +76,7 @@ func (d *demo) submit(ctx context.Context, job *batchv1.Job) error {
 		return fmt.Errorf("submit Job %s: %w", job.Name, err)
 	}
 	d.submitted += int(*job.Spec.Completions)
-	d.view.line(fmt.Sprintf("submitted Job %s: %d pods", job.Name, *job.Spec.Completions))
+	d.view.line(fmt.Sprintf("submitted Job %s, pods: %d", job.Name, *job.Spec.Completions))
 	return nil
 }
 
