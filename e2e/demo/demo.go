@@ -29,6 +29,8 @@ const (
 	poll = 200 * time.Millisecond
 )
 
+var errInterrupted = errors.New("interrupted: the cluster and its machines are gone")
+
 // Options say what to play.
 type Options struct {
 	// Trace is the path of a pod list to replay; empty means the built-in
@@ -76,6 +78,9 @@ func Run(ctx context.Context, o Options) error {
 		play = func(ctx context.Context) error { return d.playTrace(ctx, arrivals) }
 	}
 	if err := d.start(ctx, pools); err != nil {
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
 		return err
 	}
 	defer d.rig.Stop()
@@ -84,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	err := d.play(playing, play)
 	if ctx.Err() != nil {
-		return errors.New("interrupted: the cluster and its machines are gone")
+		return errInterrupted
 	}
 	return d.judge(ctx, o, err)
 }
