@@ -46,7 +46,7 @@ var (
 func (p pool) offered() corev1.ResourceList {
 	list := corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(int64(p.shape.VCPUs)*offeredCPUPerMille, resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(int64(p.shape.MemoryGiB)<<30/1000*offeredMemoryPerMille, resource.BinarySI),
+		corev1.ResourceMemory: *resource.NewQuantity(int64(p.shape.MemoryGiB)<<10*offeredMemoryPerMille/1000<<20, resource.BinarySI),
 	}
 	if p.gpus > 0 {
 		list[gpu] = *resource.NewQuantity(int64(p.gpus), resource.DecimalSI)

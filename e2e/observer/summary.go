@@ -120,7 +120,8 @@ func machineAt(lives []machine, t time.Time) (machine, bool) {
 
 // gateToRequest returns, for each purchase, the time since the oldest of the
 // pods came to the gate that then ran on a machine of that purchase. Pods that
-// waited for something else, such as a maximum, are not counted so.
+// ran on a machine older than themselves needed none. What a pool at its maximum
+// makes a pod wait counts as well: from outside it cannot be told apart.
 func (r *records) gateToRequest(machines map[string][]machine) []time.Duration {
 	oldest := map[time.Time]time.Duration{} // by the time of the purchase
 	for _, p := range r.pods {
