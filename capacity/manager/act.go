@@ -40,7 +40,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	}
 	for _, r := range d.Releases {
 		if pod := o.pods[r.UID]; pod != nil {
-			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, r) }})
+			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, o.pools[r.Node], r) }})
 		}
 	}
 	m.lanes.pods.replace(pods)
@@ -108,8 +108,8 @@ func (m *Manager) say(object runtime.Object, kind, reason, action, format string
 }
 
 // release nominates the planned node and then takes the gate, and only
-// Tidegate's gate, off the pod.
-func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Release) error {
+// Tidegate's gate, off the pod. The pool is the planned node's, if there is one.
+func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	text := "released towards node " + r.Node
@@ -133,6 +133,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Re
 			pod.Spec.SchedulingGates = append(pod.Spec.SchedulingGates, gate)
 		}
 	}
+	keepToPool(pod, pool)
 	err = m.write("ungate", func() error {
 		return m.client.Patch(ctx, pod, client.StrategicMergeFrom(gated, client.MergeFromWithOptimisticLock{}))
 	})
@@ -144,6 +145,20 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	m.log.Info("released pod", "pod", r.Pod, "node", r.Node, "waited", m.now().Sub(pod.CreationTimestamp.Time).Round(time.Second).String())
 	m.say(pod, corev1.EventTypeNormal, "Released", "Release", "%s", text)
 	return nil
+}
+
+// keepToPool keeps a pod that asks for a pool on that pool's nodes: to the
+// scheduler the nomination is only a hint, and any node with room would do. A
+// node selector may be added for as long as a gate is on the pod.
+func keepToPool(pod *corev1.Pod, pool string) {
+	request, _ := api.ParsePodRequest(pod.Annotations)
+	if request.Pool == "" || pool == "" {
+		return
+	}
+	if pod.Spec.NodeSelector == nil {
+		pod.Spec.NodeSelector = map[string]string{}
+	}
+	pod.Spec.NodeSelector[api.PoolLabel] = pool
 }
 
 // explain writes on the pod why it waits; an event tells when the kind of

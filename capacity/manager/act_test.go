@@ -53,7 +53,7 @@ func TestReleaseTakesOnlyOurGate(t *testing.T) {
 	var writes []string
 	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
 	w.failpoint = func(name string) { writes = append(writes, name) }
-	w.release(t.Context(), w.pod(t), capacity.Release{Node: "n1"})
+	w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"})
 
 	got := w.pod(t)
 	if diff := cmp.Diff([]corev1.PodSchedulingGate{{Name: "example.com/other"}}, got.Spec.SchedulingGates); diff != "" {
@@ -83,7 +83,7 @@ func TestReleaseOnAnOldPictureDoesNothing(t *testing.T) {
 	if err := w.client.Update(t.Context(), changed); err != nil {
 		t.Fatal(err)
 	}
-	w.release(t.Context(), old, capacity.Release{Node: "n1"})
+	w.release(t.Context(), old, "", capacity.Release{Node: "n1"})
 	if got := w.pod(t); !api.HasCapacityGate(got) || got.Status.NominatedNodeName != "" {
 		t.Errorf("gates %v, nominated %q: want the pod as it was", got.Spec.SchedulingGates, got.Status.NominatedNodeName)
 	}
@@ -103,5 +103,32 @@ func TestReasonsAreWrittenOnce(t *testing.T) {
 	}
 	if !says(got, reason) {
 		t.Error("the reason would be written again")
+	}
+}
+
+// A nomination is a hint; a pool that a pod asks for is more.
+func TestReleaseKeepsToThePoolThatIsAskedFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asked, planned string
+		want           map[string]string
+	}{
+		"asked for, in other letters": {asked: "agents", planned: "Agents", want: map[string]string{"disk": "ssd", api.PoolLabel: "Agents"}},
+		"not asked for":               {planned: "Agents", want: map[string]string{"disk": "ssd"}},
+		"released without room":       {asked: "agents", want: map[string]string{"disk": "ssd"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := waiting()
+			pod.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+			if tc.asked != "" {
+				metav1.SetMetaDataAnnotation(&pod.ObjectMeta, api.PoolAnnotation, tc.asked)
+			}
+			w := newWorld(t, open404, interceptor.Funcs{}, pod)
+			if err := w.release(t.Context(), w.pod(t), tc.planned, capacity.Release{}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, w.pod(t).Spec.NodeSelector); diff != "" {
+				t.Errorf("node selector (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -215,7 +215,7 @@ func TestAPodThatChangesWhileItIsReleasedKeepsItsGate(t *testing.T) {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	}, waiting())
-	if err := w.release(t.Context(), w.pod(t), capacity.Release{Node: "n1"}); !isStale(err) {
+	if err := w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"}); !isStale(err) {
 		t.Errorf("error %v, want a conflict", err)
 	}
 	if !api.HasCapacityGate(w.pod(t)) {

@@ -21,6 +21,7 @@ type observation struct {
 	snapshot capacity.Snapshot
 	pods     map[types.UID]*corev1.Pod
 	nodes    map[string]*corev1.Node
+	pools    map[string]string // of the nodes that are machines of one, by node
 }
 
 // observe takes a snapshot of the cluster from the caches and of the pools as
@@ -35,7 +36,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 			return nil, fmt.Errorf("read %T from the cache: %w", list, err)
 		}
 	}
-	o := &observation{pods: make(map[types.UID]*corev1.Pod, len(pods.Items)), nodes: make(map[string]*corev1.Node, len(nodes.Items))}
+	o := &observation{pods: make(map[types.UID]*corev1.Pod, len(pods.Items)), nodes: make(map[string]*corev1.Node, len(nodes.Items)), pools: map[string]string{}}
 	o.snapshot = capacity.Snapshot{Now: m.now(), Settle: m.settle}
 	o.snapshot.Pods = m.converter.all(pods.Items)
 	o.snapshot.Daemons = m.converter.daemons(daemonSets.Items)
@@ -77,6 +78,7 @@ func (m *Manager) mapNodes(o *observation) {
 		converted := node(n)
 		if place, found := places[name]; found {
 			converted.Pool, converted.Instance = place.Pool, place.Instance
+			o.pools[name] = place.Pool
 			if converted.Ready && converted.Recorded == place.Instance.VMID && !m.pools.learned(place.Pool) {
 				m.pools.learn(place.Pool, shapeFromNode(&converted, place.Pool), 0)
 			}
