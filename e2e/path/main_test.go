@@ -66,6 +66,7 @@ var pools = map[string]map[string]string{
 	"sigterm":  nil,
 	"least":    {api.MinTag: "1"},
 	"keep":     nil,
+	"asked":    nil,
 	"warn":     nil,
 	"full":     {api.MaxTag: "1"},
 	"twosmall": {api.PriceTag: "0.4"},

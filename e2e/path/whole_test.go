@@ -3,6 +3,7 @@ package path
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 func TestWholePath(t *testing.T) {
 	w := newWorld(t, "whole")
 	t.Parallel()
-	tidegate(t)
+	p := tidegate(t)
 	nodes := w.follow()
 
 	w.job("frames", 1, w.pod("", "3", 8*time.Second))
@@ -70,5 +71,9 @@ func TestWholePath(t *testing.T) {
 	}
 	if !slices.Equal(capacities, []int{1, 0}) {
 		t.Errorf("capacities of the pool: %v, want 1 and then 0", capacities)
+	}
+	// The Roles of the manifests are enough, and no event was too long.
+	if log := p.Log(); strings.Contains(log, "is forbidden") || strings.Contains(log, "Server rejected event") {
+		t.Errorf("the API server refused something\n%s", logs())
 	}
 }
