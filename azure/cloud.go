@@ -52,7 +52,7 @@ type Cloud struct {
 	members membership
 
 	mu   sync.Mutex
-	conn *connection // nil until Connect has succeeded
+	conn *connection // nil until connect has succeeded
 	// wrongTags is what the log said last of each pool's tags.
 	wrongTags map[string]string
 }
@@ -86,16 +86,7 @@ func New(o Options) (*Cloud, error) {
 	return &Cloud{options: o, imds: imds, armHTTP: armHTTP}, nil
 }
 
-// Connect asks IMDS which machine this is and prepares the clients. Other
-// methods do so by themselves; it is for whoever wants to name the machine.
-func (c *Cloud) Connect(ctx context.Context) (Machine, error) {
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return Machine{}, err
-	}
-	return conn.machine, nil
-}
-
+// connect asks IMDS which machine this is and prepares the clients, once.
 func (c *Cloud) connect(ctx context.Context) (*connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

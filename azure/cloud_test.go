@@ -28,10 +28,11 @@ func TestOverTLS(t *testing.T) {
 	if c.Ready() == nil {
 		t.Error("ready before Azure was ever asked")
 	}
-	machine, err := c.Connect(t.Context())
+	conn, err := c.connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	machine := conn.machine
 	want := Machine{
 		SubscriptionID: "00000000-0000-4000-8000-000000000001", ResourceGroup: "tidegate", Name: "master",
 		VMID: machine.VMID, Location: "westeurope", Environment: "AzurePublicCloud",
@@ -62,7 +63,7 @@ func TestNothingLeavesTheMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "not loopback") {
+	if _, err := c.connect(t.Context()); err == nil || !strings.Contains(err.Error(), "not loopback") {
 		t.Fatalf("error %v, want the guard's", err)
 	}
 }
@@ -127,7 +128,7 @@ func TestCloudFollowsEnvironment(t *testing.T) {
 	}
 	t.Run("unknown", func(t *testing.T) {
 		w := newWorld(t, emulator.Config{Environment: "Moon"})
-		if _, err := w.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), `azEnvironment "Moon"; known are`) {
+		if _, err := w.connect(t.Context()); err == nil || !strings.Contains(err.Error(), `azEnvironment "Moon"; known are`) {
 			t.Errorf("error %v, want it to name the environment", err)
 		}
 	})

@@ -60,7 +60,7 @@ func TestAdministrationOverHTTP(t *testing.T) {
 func TestConfigurationFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "azure.yaml")
 	const text = `
-resourceGroup: farm
+resourceGroup: render
 tokenLifetime: 10m
 userAssigned: [{name: tidegate}]
 scaleSets:
@@ -88,7 +88,7 @@ scaleSets:
 	got := c.VMs()[0]
 	want := emulator.VM{
 		Set: "gpu", InstanceID: "0", ComputerName: "gpu000000", Size: "Standard_X1", Location: "westeurope",
-		ResourceID: "/subscriptions/" + subscription + "/resourceGroups/farm/providers/Microsoft.Compute/virtualMachineScaleSets/gpu/virtualMachines/0",
+		ResourceID: "/subscriptions/" + subscription + "/resourceGroups/render/providers/Microsoft.Compute/virtualMachineScaleSets/gpu/virtualMachines/0",
 		Shape:      emulator.Shape{VCPUs: 6, MemoryGiB: 12, Family: "xFamily"},
 		Node: emulator.NodeTemplate{
 			Labels:    map[string]string{"accelerator": "x"},
