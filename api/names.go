@@ -78,6 +78,8 @@ const (
 	StatusConfigMap = "tidegate-status"
 	// StatusKey is the ConfigMap's key that holds the published Status as JSON.
 	StatusKey = "status.json"
+	// ObserveOnlyAnnotation on StatusConfigMap pauses Tidegate; see ObserveOnly.
+	ObserveOnlyAnnotation = Group + "/observe-only"
 )
 
 // Azure tags on a scale set.

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"encoding/json"
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -8,6 +11,33 @@ import (
 // warnings and for people.
 type Status struct {
 	Pools []PoolStatus `json:"pools"`
+	// ObserveOnly is true while the leader acts on nothing.
+	ObserveOnly bool `json:"observeOnly,omitempty"`
+	// Problem says why the pools could not be read, "" if they could. Pools
+	// then are as they were known last.
+	Problem string `json:"problem,omitempty"`
+}
+
+// ParseStatus reads what the leader published. A ConfigMap without a status is
+// one that nobody has published in yet, not an error.
+func ParseStatus(published *corev1.ConfigMap) (Status, error) {
+	var status Status
+	text := published.Data[StatusKey]
+	if text == "" {
+		return status, nil
+	}
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return Status{}, fmt.Errorf("ConfigMap %s, key %s: %w", StatusConfigMap, StatusKey, err)
+	}
+	return status, nil
+}
+
+// ObserveOnly reports whether an operator has paused Tidegate by
+// ObserveOnlyAnnotation. Whatever its value is, only "false" does not: on doubt
+// nothing is done.
+func ObserveOnly(published *corev1.ConfigMap) bool {
+	value, ok := published.Annotations[ObserveOnlyAnnotation]
+	return ok && value != "false"
 }
 
 // PoolStatus describes one pool.

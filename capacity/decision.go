@@ -94,6 +94,7 @@ const (
 	ReasonNoFit          ReasonCode = "NoPoolFits"
 	ReasonOthersGate     ReasonCode = "OtherGates"
 	ReasonPoolsUnknown   ReasonCode = "PoolsUnknown"
+	ReasonObserveOnly    ReasonCode = "ObserveOnly"
 )
 
 // Reason says why a pod waits.

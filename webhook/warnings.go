@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,10 +34,7 @@ func (r statusReader) pools(ctx context.Context) []api.PoolStatus {
 	if err := r.Get(ctx, types.NamespacedName{Namespace: api.Namespace, Name: api.StatusConfigMap}, &published); err != nil {
 		return nil
 	}
-	var status api.Status
-	if err := json.Unmarshal([]byte(published.Data[api.StatusKey]), &status); err != nil {
-		return nil
-	}
+	status, _ := api.ParseStatus(&published)
 	return status.Pools
 }
 

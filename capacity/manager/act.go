@@ -44,13 +44,10 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 		}
 	}
 	m.lanes.pods.replace(pods)
-	// Before the pools were read there is nothing to say, but what an earlier
-	// leader said would be lost.
-	if status, changed := m.publisher.changed(publishedStatus(o.snapshot)); changed && o.snapshot.PoolsUnknown == "" {
+	if problem := m.pools.failure(); errors.Is(problem, errUnread) {
+		d.Reasons = nil // in a moment there is more to say
+	} else if status, changed := m.publisher.changed(m.publisher.status(o, problem)); changed {
 		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, status) }})
-	}
-	if errors.Is(m.pools.failure(), errUnread) {
-		d.Reasons = nil // in a moment they are better ones
 	}
 	for _, r := range d.Reasons {
 		if pod := o.pods[r.UID]; pod != nil && !says(pod, r) {

@@ -50,6 +50,8 @@ type Options struct {
 	Log        logr.Logger
 	// Settle is how long a proved fence stands before the live read.
 	Settle time.Duration
+	// ObserveOnly says what would be done, and does nothing.
+	ObserveOnly bool
 	// Failpoint, if set, is called before and after every write with
 	// "KIND:before" and "KIND:after".
 	Failpoint func(name string)
@@ -65,6 +67,9 @@ type Manager struct {
 	settle     time.Duration
 	now        func() time.Time
 	failpoint  func(string)
+
+	observeOnly bool // by option; an operator may ask for it too
+	withheld    bool // the last decision would have acted, and was only said
 
 	metrics   *metrics
 	pools     *pools
@@ -90,11 +95,12 @@ func New(o Options) *Manager {
 	m := &Manager{
 		cache: o.Cache, client: o.Client, kubernetes: o.Kubernetes,
 		events: o.Events, log: o.Log, settle: o.Settle, now: time.Now, failpoint: o.Failpoint,
-		metrics:   newMetrics(o.Metrics),
-		converter: newConverter(),
-		prover:    newProver(o.Config, o.Kubernetes),
-		late:      map[types.UID]bool{},
-		kicks:     make(chan struct{}, 1),
+		observeOnly: o.ObserveOnly,
+		metrics:     newMetrics(o.Metrics),
+		converter:   newConverter(),
+		prover:      newProver(o.Config, o.Kubernetes),
+		late:        map[types.UID]bool{},
+		kicks:       make(chan struct{}, 1),
 	}
 	if m.failpoint == nil {
 		m.failpoint = func(string) {}
@@ -119,7 +125,7 @@ func (m *Manager) Ready() error { return m.pools.failure() }
 
 // Start plans and acts until ctx ends; what is under way then is finished.
 func (m *Manager) Start(ctx context.Context) error {
-	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}} {
+	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}, &corev1.ConfigMap{}} {
 		informer, err := m.cache.GetInformer(ctx, object)
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", object, err)
@@ -137,7 +143,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		m.log.Error(err, "cannot read what an earlier leader published; learning anew")
 	}
 	m.pools.restore(status)
-	m.log.Info("capacity manager leads", "settle", m.settle.String())
+	m.log.Info("capacity manager leads", "settle", m.settle.String(), "observeOnly", m.observeOnly)
 
 	finished := make(chan struct{})
 	running := []func(context.Context){m.pools.run, m.lanes.cloud.run, m.lanes.nodes.run, m.lanes.pods.run, m.lanes.reasons.run}
@@ -198,11 +204,27 @@ func (m *Manager) step(ctx context.Context) time.Duration {
 	decision := capacity.Plan(o.snapshot)
 	m.metrics.planSeconds.Observe(m.now().Sub(started).Seconds())
 	m.measure(o)
+	if o.observeOnly {
+		decision = m.withhold(decision)
+	}
 	m.act(o, decision)
 	if decision.NextLook.IsZero() {
 		return resync
 	}
 	return min(resync, max(debounce, decision.NextLook.Sub(m.now())))
+}
+
+// withhold leaves of the decision what may be said, and logs once what is not
+// done.
+func (m *Manager) withhold(d capacity.Decision) capacity.Decision {
+	if acts := d.Acts(); acts != m.withheld {
+		m.withheld = acts
+		if acts {
+			m.log.Info("observing only; tidegate plan shows what would be done",
+				"releases", len(d.Releases), "purchases", len(d.Grows), "steps", len(d.Steps), "evictions", len(d.Evictions))
+		}
+	}
+	return d.ObserveOnly()
 }
 
 // measure sets the gauges that describe the snapshot.
@@ -215,6 +237,7 @@ func (m *Manager) measure(o *observation) {
 	}
 	m.metrics.gated.Set(float64(gated))
 	m.metrics.cloudUp.Set(oneIf(m.pools.failure() == nil))
+	m.metrics.observeOnly.Set(oneIf(o.observeOnly))
 	gone := m.measured
 	m.measured = map[string]bool{}
 	for i := range o.snapshot.Pools {

@@ -18,6 +18,8 @@ type metrics struct {
 	poolMachines *prometheus.GaugeVec
 	poolAway     *prometheus.GaugeVec
 	cloudUp      prometheus.Gauge
+	observeOnly  prometheus.Gauge
+	unproved     prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -48,8 +50,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_pool_refused", Help: "1 while the pool is not asked for machines because it refused."}, []string{"pool"}),
 		cloudUp: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tidegate_cloud_up", Help: "1 if the pools could be read the last time."}),
+		observeOnly: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tidegate_observe_only", Help: "1 while nothing is acted on, by flag or because an operator paused."}),
+		unproved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_unproved_fences_total", Help: "Fences that were taken back because the API server did not prove that it enforces them."}),
 	}
 	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.rescues, m.lateBinds, m.writes,
-		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp)
+		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved)
 	return m
 }

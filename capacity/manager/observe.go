@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,8 @@ type observation struct {
 	pods     map[types.UID]*corev1.Pod
 	nodes    map[string]*corev1.Node
 	pools    map[string]string // of the nodes that are machines of one, by node
+	// observeOnly is true while nothing may be acted on.
+	observeOnly bool
 }
 
 // observe takes a snapshot of the cluster from the caches and of the pools as
@@ -61,7 +64,23 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 		o.nodes[n.Name] = n
 	}
 	m.mapNodes(o)
-	return o, nil
+	var err error
+	o.observeOnly, err = m.observesOnly(ctx)
+	return o, err
+}
+
+// observesOnly reports whether nothing may be acted on: by the manager's own
+// option, or because an operator paused Tidegate.
+func (m *Manager) observesOnly(ctx context.Context) (bool, error) {
+	if m.observeOnly {
+		return true, nil
+	}
+	var published corev1.ConfigMap
+	err := m.cache.Get(ctx, types.NamespacedName{Namespace: api.Namespace, Name: api.StatusConfigMap}, &published)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("read from the cache whether Tidegate is paused: %w", err)
+	}
+	return api.ObserveOnly(&published), nil
 }
 
 // mapNodes finds each node's machine and completes the snapshot with it.

@@ -37,6 +37,13 @@ func (c *readCache) List(ctx context.Context, list client.ObjectList, _ ...clien
 	return c.client.List(ctx, list)
 }
 
+func (c *readCache) Get(ctx context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	if c.err != nil {
+		return c.err
+	}
+	return c.client.Get(ctx, key, object)
+}
+
 // observed is a world with that cloud, which has been read.
 func observed(t *testing.T, cloud *scriptedCloud, objects ...client.Object) (*world, *readCache) {
 	w := newWorld(t, open404, interceptor.Funcs{}, objects...)

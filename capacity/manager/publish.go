@@ -22,7 +22,8 @@ import (
 type publisher struct {
 	client kubernetes.Interface
 	mu     sync.Mutex
-	last   string // what was published last
+	last   string           // what was published last
+	pools  []api.PoolStatus // as they were known last, to an earlier leader perhaps
 }
 
 // load reads what an earlier leader published; nothing is not an error. It
@@ -42,14 +43,28 @@ func (p *publisher) load(ctx context.Context) (api.Status, error) {
 	if failure != nil {
 		return status, fmt.Errorf("read ConfigMap %s: %w", api.StatusConfigMap, failure)
 	}
-	text := configMap.Data[api.StatusKey]
-	if text == "" {
-		return status, nil
+	status, err := api.ParseStatus(configMap)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pools = status.Pools
+	return status, err
+}
+
+// status is what is to be published. While no pool is known those that were
+// known last stay: what was learned of them must not be lost.
+func (p *publisher) status(o *observation, problem error) api.Status {
+	status := publishedStatus(o.snapshot)
+	status.ObserveOnly = o.observeOnly
+	if problem != nil {
+		status.Problem = problem.Error()
 	}
-	if err := json.Unmarshal([]byte(text), &status); err != nil {
-		return api.Status{}, fmt.Errorf("ConfigMap %s, key %s: %w", api.StatusConfigMap, api.StatusKey, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.snapshot.PoolsUnknown != "" {
+		status.Pools = p.pools
 	}
-	return status, nil
+	p.pools = status.Pools
+	return status
 }
 
 // changed encodes the status and reports whether it is to be published.

@@ -154,21 +154,40 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestNothingIsPublishedBeforeThePoolsAreRead: it would wipe out what an
-// earlier leader has learned of pools that have no machines now.
-func TestNothingIsPublishedBeforeThePoolsAreRead(t *testing.T) {
+// TestWhatWasLearnedOutlivesARestart: until the pools were read nothing is
+// published, and while they cannot be read only why; else it would be wiped out
+// what an earlier leader has learned of pools that have no machines now.
+func TestWhatWasLearnedOutlivesARestart(t *testing.T) {
+	const earlier = `{"pools":[{"name":"agents","machines":2,"min":0,"max":6}]}`
 	for name, tc := range map[string]struct {
-		unknown string
-		want    bool
+		failure error
+		want    string // published, "" for nothing
 	}{
-		"not read yet": {unknown: "the pools have not been read yet"},
-		"read":         {want: true},
+		"not read yet":   {failure: errUnread},
+		"cannot be read": {failure: errors.New("no role"), want: earlier[:len(earlier)-1] + `,"problem":"no role"}`},
+		"read":           {want: `{"pools":[]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, open404, interceptor.Funcs{})
-			w.act(&observation{snapshot: capacity.Snapshot{PoolsUnknown: tc.unknown}}, capacity.Decision{})
-			if got := len(w.lanes.reasons.waiting) == 1; got != tc.want {
-				t.Errorf("would publish: %t, want %t", got, tc.want)
+			if err := w.typed.Tracker().Add(statusMap(map[string]string{api.StatusKey: earlier})); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.publisher.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			w.pools.err = tc.failure
+			o := &observation{}
+			if tc.failure != nil {
+				o.snapshot.PoolsUnknown = tc.failure.Error()
+			}
+			w.act(o, capacity.Decision{})
+			for _, a := range w.lanes.reasons.waiting {
+				if err := a.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(tc.want, w.publisher.last); diff != "" {
+				t.Errorf("published (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -167,6 +167,7 @@ func (m *Manager) unfence(ctx context.Context, cached *corev1.Node, s capacity.S
 	})
 	if err == nil && s.Unproved {
 		m.progress.disproved(cached.UID)
+		m.metrics.unproved.Inc()
 		m.log.Error(nil, "a fence could not be proved, so nothing is deleted: look at ValidatingAdmissionPolicy "+api.FencePolicy+" and its binding", "node", s.Node)
 		m.say(cached, corev1.EventTypeWarning, "FenceUnproved", "Retire", "%s; is ValidatingAdmissionPolicy %s with its binding in place?", s.Why, api.FencePolicy)
 	}

@@ -41,6 +41,7 @@ type runOptions struct {
 	metricsAddress              string
 	healthAddress               string
 	settle                      time.Duration
+	observeOnly                 bool
 	azure                       azure.Options
 	armCAFile                   string
 }
@@ -70,6 +71,7 @@ group and scale sets are discovered.`,
 	f.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9444", "address of /metrics; 0 switches it off")
 	f.StringVar(&o.healthAddress, "health-address", "127.0.0.1:9445", "address of /healthz and /readyz")
 	f.DurationVar(&o.settle, "settle", manager.DefaultSettle, "how long a fence stands before the last look at its node; shorter than an API request may live is for demonstrations only")
+	f.BoolVar(&o.observeOnly, "observe-only", false, "say what would be done, and do nothing; tidegate pause asks for the same while it runs")
 	f.StringVar(&o.azure.ClientID, "identity-client-id", "", "client ID of a user-assigned identity; empty means the system-assigned one")
 	f.StringVar(&o.azure.ResourceID, "identity-resource-id", "", "resource ID of a user-assigned identity, instead of its client ID")
 	f.StringVar(&o.azure.IMDSEndpoint, "imds-endpoint", "", "URL of the instance metadata service, for an emulator")
@@ -229,16 +231,17 @@ func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, log logr.L
 		return fmt.Errorf("client for the cluster: %w", err)
 	}
 	m := manager.New(manager.Options{
-		Cloud:      cloud,
-		Cache:      mgr.GetCache(),
-		Client:     mgr.GetClient(),
-		Config:     config,
-		Kubernetes: typed,
-		Events:     mgr.GetEventRecorder(api.ManagedBy),
-		Metrics:    metrics.Registry,
-		Log:        log.WithName("capacity"),
-		Settle:     o.settle,
-		Failpoint:  failpoint,
+		Cloud:       cloud,
+		Cache:       mgr.GetCache(),
+		Client:      mgr.GetClient(),
+		Config:      config,
+		Kubernetes:  typed,
+		Events:      mgr.GetEventRecorder(api.ManagedBy),
+		Metrics:     metrics.Registry,
+		Log:         log.WithName("capacity"),
+		Settle:      o.settle,
+		ObserveOnly: o.observeOnly,
+		Failpoint:   failpoint,
 	})
 	if err := mgr.Add(m); err != nil {
 		return fmt.Errorf("add the capacity manager: %w", err)
