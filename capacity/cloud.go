@@ -16,6 +16,21 @@ type Pool struct {
 	Settings api.PoolSettings
 	// VMSize is the machine type, such as Standard_D8s_v5.
 	VMSize string
+	// Zones are those that the set spreads its machines over, in the form that
+	// Azure's cloud provider gives the node label topology.kubernetes.io/zone:
+	// westeurope-1. Nil for a set that is not zonal. Whether the cluster's nodes
+	// carry that label is another matter.
+	Zones []string
+	// Spot is true if Azure may take the set's machines at any time.
+	Spot bool
+	// Family names the vCPU quota that the set's machines count against, such
+	// as standardDSv5Family; pools of one family share it. "" if unknown.
+	Family string
+	// VCPUs is how much of that quota one machine takes, 0 if unknown.
+	VCPUs int
+	// Headroom is how many machines more the quotas allow now, nil if unknown.
+	// For each pool it is said as if that pool alone grew.
+	Headroom *int
 	// Refused, when not empty, says why the set must not be managed, such as
 	// its orchestration mode. Such a pool never grows and never shrinks.
 	Refused string
@@ -47,6 +62,9 @@ type Instance struct {
 	// ComputerName is the machine's host name as Azure shows it.
 	ComputerName string
 	State        InstanceState
+	// Zone is where the machine runs, in the form of Pool.Zones; "" if it is
+	// not in a zone.
+	Zone string
 	// Created is when the machine was bought; zero if unknown.
 	Created time.Time
 }
