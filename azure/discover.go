@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
@@ -70,7 +71,21 @@ func readSet(set *armcompute.VirtualMachineScaleSet) scaleSet {
 		s.Capacity = int(deref(set.SKU.Capacity))
 		s.VMSize = deref(set.SKU.Name)
 	}
+	for _, z := range set.Zones {
+		s.Zones = append(s.Zones, zone(deref(set.Location), deref(z)))
+	}
+	if set.Properties != nil && set.Properties.VirtualMachineProfile != nil {
+		priority := deref(set.Properties.VirtualMachineProfile.Priority)
+		s.Spot = priority != "" && priority != armcompute.VirtualMachinePriorityTypesRegular
+	}
 	return s
+}
+
+// zone returns a zone in the form of the node label topology.kubernetes.io/zone:
+// the region's name, lower case without blanks, and the zone's number.
+// Source: cloud-provider-azure, Cloud.makeZone.
+func zone(location, number string) string {
+	return strings.ToLower(strings.ReplaceAll(location, " ", "")) + "-" + number
 }
 
 // refused says why a set must not be managed, or "".

@@ -99,6 +99,7 @@ func TestPoolDetails(t *testing.T) {
 		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{
 			{Name: "agents", Size: "Standard_D8s_v5", Capacity: 2, Tags: map[string]string{"tidegate": "enabled", "tidegate-max": "6", "tidegate-idle-after": "90s"}},
 			{Name: "flex", Flexible: true, Tags: map[string]string{"tidegate": "enabled"}},
+			{Name: "spot", Size: "Standard_D8s_v5", Spot: true, Zones: []string{"1", "3"}, Tags: map[string]string{"tidegate": "enabled"}},
 		}})
 		got, err := w.Pools(t.Context(), nil)
 		if err != nil {
@@ -115,6 +116,7 @@ func TestPoolDetails(t *testing.T) {
 		want := []capacity.Pool{
 			{Name: "agents", Capacity: 2, Settings: agents, VMSize: "Standard_D8s_v5"},
 			{Name: "flex", Settings: flex, VMSize: "Standard_D8s_v5", Refused: "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"},
+			{Name: "spot", Settings: flex, VMSize: "Standard_D8s_v5", Spot: true, Zones: []string{"westeurope-1", "westeurope-3"}},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("pools (-want +got):\n%s", diff)
@@ -123,6 +125,38 @@ func TestPoolDetails(t *testing.T) {
 			t.Errorf("settings %+v do not follow the tags", agents)
 		}
 	})
+}
+
+func TestZonesOfInstances(t *testing.T) {
+	cases := map[string]struct {
+		location string
+		zones    []string
+		want     []string
+	}{
+		"zonal":              {location: "westeurope", zones: []string{"1", "3"}, want: []string{"westeurope-1", "westeurope-3", "westeurope-1"}},
+		"location's display": {location: "West Europe", zones: []string{"2"}, want: []string{"westeurope-2", "westeurope-2", "westeurope-2"}},
+		"regional":           {location: "westeurope", want: []string{"", "", ""}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				set := tagged("agents", 3)
+				set.Zones = tc.zones
+				w := newWorld(t, emulator.Config{Location: tc.location, ScaleSets: []emulator.ScaleSet{set}})
+				instances, err := w.Instances(t.Context(), "agents")
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, i := range instances {
+					got = append(got, i.Zone)
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("zones (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 // Azure's overprovisioning deletes machines of its own choice.

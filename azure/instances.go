@@ -45,6 +45,9 @@ func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand 
 // instance reads what Tidegate needs of a VM; what is missing stays empty.
 func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
 	i := capacity.Instance{ID: deref(vm.InstanceID), State: capacity.InstanceRunning}
+	if len(vm.Zones) > 0 { // Azure shows one at most
+		i.Zone = zone(deref(vm.Location), deref(vm.Zones[0]))
+	}
 	p := vm.Properties
 	if p == nil {
 		return i
