@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // tier orders where demand is placed, so that money is the last resort.
@@ -26,14 +29,14 @@ type bin struct {
 	tier    tier
 	node    *Node // nil for a machine without a node
 	pool    *pool // nil for a node outside every pool
-	shape   *Shape
-	free    Resources
+	shape   *fit.Shape
+	free    fit.Resources
 	stay    stay
 	planned int // pods placed here by this plan
 }
 
-func (b *bin) take(c *Class) { b.free = b.free.Sub(c.Requests); b.planned++ }
-func (b *bin) give(c *Class) { b.free = b.free.Add(c.Requests); b.planned-- }
+func (b *bin) take(c *fit.Class) { b.free = b.free.Sub(c.Requests); b.planned++ }
+func (b *bin) give(c *fit.Class) { b.free = b.free.Add(c.Requests); b.planned-- }
 
 func (b *bin) name() string {
 	if b.node == nil {
@@ -64,8 +67,7 @@ func longestFirst(a, b *bin) int {
 
 // addBins finds every place that demand may have, best first.
 func (p *planner) addBins() {
-	for i := range p.snapshot.Nodes {
-		n := &p.snapshot.Nodes[i]
+	for _, n := range p.snapshot.Nodes {
 		if n.Instance.VMID != "" {
 			p.joined[n.Instance.VMID] = true
 		}
@@ -100,7 +102,7 @@ func (p *planner) nodeBin(n *Node) *bin {
 		return nil
 	case n.Fence != "":
 		b.tier = tierFenced
-		b.shape = n.Shape.withoutTaints(isFence)
+		b.shape = n.Shape.WithoutTaints(isFence)
 	case n.Retirement != nil:
 		b.tier = tierMarked
 	}
@@ -142,7 +144,7 @@ func (p *planner) starting(n *Node, po *pool) bool {
 	if po == nil || n.Retirement != nil || n.Fence != "" {
 		return false
 	}
-	unfinished := !n.Ready || n.hasTaint(isStartup) || n.lacksDevices(po)
+	unfinished := !n.Ready || n.HasTaint(isStartup) || n.lacksDevices(po)
 	return unfinished && p.before(n.Created.Add(joinTimeout))
 }
 
@@ -160,46 +162,42 @@ func (n *Node) lacksDevices(po *pool) bool {
 	return false
 }
 
+// startupTaints come with a node that is still starting and go by themselves.
+// Source: Kubernetes documentation, "Taints and Tolerations".
+var startupTaints = map[string]bool{
+	corev1.TaintNodeNotReady:                         true,
+	corev1.TaintNodeUnreachable:                      true,
+	corev1.TaintNodeNetworkUnavailable:               true,
+	"node.cloudprovider.kubernetes.io/uninitialized": true,
+}
+
+func isStartup(t corev1.Taint) bool { return startupTaints[t.Key] }
+func isFence(t corev1.Taint) bool   { return t.Key == api.RetiredTaint }
+
 // started is the shape that a starting node will have.
-func (n *Node) started(po *pool) *Shape {
-	shape := n.Shape.withoutTaints(isStartup)
+func (n *Node) started(po *pool) *fit.Shape {
+	shape := n.Shape.WithoutTaints(isStartup)
 	if n.lacksDevices(po) {
-		shape.Allocatable = shape.Allocatable.max(Resources{Scalar: po.Shape.Allocatable.Scalar})
+		shape.Allocatable = shape.Allocatable.Max(fit.Resources{Scalar: po.Shape.Allocatable.Scalar})
 	}
 	return shape
 }
 
 // freeOn is what is left in a node's bin beside its pods and the DaemonSet
 // pods that it will still get.
-func (p *planner) freeOn(b *bin) Resources {
-	var daemons Resources
-	free := b.shape.Allocatable
-	for _, pod := range p.onNode[b.node.Name] {
-		if pod.Work == Daemon {
-			daemons = daemons.Add(pod.Class.Requests)
-		} else {
-			free = free.Sub(pod.Class.Requests)
-		}
-	}
-	return free.Sub(daemons.max(overhead(b.shape, p.snapshot.Daemons, b.node.Name)))
+func (p *planner) freeOn(b *bin) fit.Resources {
+	load := b.node.load()
+	return b.shape.Allocatable.Sub(load.Others).Sub(load.Daemons.Max(b.shape.Overhead(p.snapshot.Daemons, b.node.Name)))
 }
 
 func (p *planner) stayOf(b *bin) stay {
-	var s stay
-	if b.pool == nil || b.node.Keep != "" {
+	load := b.node.load()
+	s := stay{ends: load.Ends, pods: load.Work}
+	switch {
+	case b.pool == nil || b.node.Keep != "":
 		s.rank = 2
-	}
-	for _, pod := range p.onNode[b.node.Name] {
-		if !pod.Work.IsWork() {
-			continue
-		}
-		s.pods++
-		if pod.Work == LongLived {
-			s.rank = max(s.rank, 1)
-		}
-		if pod.Ends.After(s.ends) {
-			s.ends = pod.Ends
-		}
+	case load.Permanent > 0:
+		s.rank = 1
 	}
 	return s
 }

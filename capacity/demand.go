@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // unit is what is placed together: one pod, or the pods of a gang.
@@ -24,7 +26,7 @@ type unit struct {
 // member is one pod of a unit, or one that will come (pod is nil then).
 type member struct {
 	pod   *Pod
-	class *Class
+	class *fit.Class
 	bin   *bin
 	from  int // the planner's next for the class before it was placed
 }
@@ -72,10 +74,16 @@ type gangKey struct{ namespace, gang string }
 // are yet to be created come last: no pod that is there waits for one of them.
 func (p *planner) units() []*unit {
 	present := map[gangKey]int{}
-	for i := range p.snapshot.Pods {
-		if pod := &p.snapshot.Pods[i]; pod.Gang != "" && !pod.OthersGate {
-			present[gangKey{pod.Key.Namespace, pod.Gang}]++
+	count := func(pods []*Pod) {
+		for _, pod := range pods {
+			if pod.Gang != "" && !pod.OthersGate {
+				present[gangKey{pod.Key.Namespace, pod.Gang}]++
+			}
 		}
+	}
+	count(p.unbound)
+	for _, n := range p.snapshot.Nodes {
+		count(n.load().Pods)
 	}
 	expected := map[types.UID]int{}
 	for _, e := range p.snapshot.Expected {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // explain says of each pod that stays at the gate why it does.
@@ -16,7 +17,7 @@ func (p *planner) explain(units []*unit) {
 	for _, r := range p.decision.Releases {
 		released[r.UID] = true
 	}
-	texts := map[*Class]Reason{}
+	texts := map[*fit.Class]Reason{}
 	for _, u := range units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated || released[m.pod.UID] {
@@ -37,7 +38,7 @@ func (p *planner) explain(units []*unit) {
 	}
 }
 
-func (p *planner) reason(u *unit, m *member, texts map[*Class]Reason) Reason {
+func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason {
 	switch {
 	case u.incomplete():
 		return gangReason(u)
@@ -74,7 +75,7 @@ func gangReason(u *unit) Reason {
 
 // whyNot says why no machine can be bought for the class: what waiting can
 // change if there is such a pool, else what stands in the way of all.
-func (p *planner) whyNot(class *Class) Reason {
+func (p *planner) whyNot(class *fit.Class) Reason {
 	var texts []string
 	var small obstacle
 	matches := 0
@@ -109,7 +110,7 @@ func (p *planner) whyNot(class *Class) Reason {
 		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("no pool offers %s", small.lack)}
 	case small.lack != "":
 		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("requests %s; the largest machine of any pool offers %s",
-			format(small.lack, class.Requests.amount(small.lack)), format(small.lack, small.offers))}
+			fit.Format(small.lack, class.Requests.Amount(small.lack)), fit.Format(small.lack, small.offers))}
 	}
 	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
 }

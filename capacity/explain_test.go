@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // The texts stand on the user's pods, so they are part of what is promised.
@@ -57,7 +59,7 @@ func TestReasons(t *testing.T) {
 		},
 		"a selector and a taint": {
 			in: snapshot(pools(poolOf("agents", 0), poolOf("big", 0, func(p *PoolState) {
-				p.Shape = &Shape{Labels: map[string]string{"disk": "ssd"}, Taints: []corev1.Taint{taint}, Allocatable: machineOf(8)}
+				p.Shape = &fit.Shape{Labels: map[string]string{"disk": "ssd"}, Taints: []corev1.Taint{taint}, Allocatable: machineOf(8)}
 			})), nil, pod("a", 1, class(classOf(cpus(1), "", map[string]string{"disk": "ssd"})))),
 			want: "agents does not match: node selector; big does not match: taint team",
 		},

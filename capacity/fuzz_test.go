@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // dice makes choices from bytes; once they are used up it always says 0.
@@ -39,11 +41,14 @@ func anySnapshot(d *dice) Snapshot {
 		s.Pools = append(s.Pools, anyPool(d, fmt.Sprintf("pool%d", i)))
 	}
 	for i := range d.roll(12) {
-		s.Nodes = append(s.Nodes, anyNode(d, &s, fmt.Sprintf("n%02d", i)))
+		n := anyNode(d, &s, fmt.Sprintf("n%02d", i))
+		s.Nodes = append(s.Nodes, &n)
 	}
+	var pods []Pod
 	for i := range d.roll(24) {
-		s.Pods = append(s.Pods, anyPod(d, &s, fmt.Sprintf("p%02d", i)))
+		pods = append(pods, anyPod(d, &s, fmt.Sprintf("p%02d", i)))
 	}
+	s.SetPods(pointers(pods))
 	for range d.roll(3) {
 		s.Expected = append(s.Expected, Expected{Like: types.UID(fmt.Sprintf("uid-p%02d", d.roll(24))), Count: d.roll(5)})
 	}
@@ -143,7 +148,7 @@ func anyPod(d *dice, s *Snapshot, name string) Pod {
 	return p
 }
 
-func anyClass(d *dice, unit float64) *Class {
+func anyClass(d *dice, unit float64) *fit.Class {
 	r := cpus(unit * float64(d.roll(9)))
 	if d.rarely() {
 		r.Scalar = map[corev1.ResourceName]int64{gpu: 1}
@@ -155,7 +160,7 @@ func anyClass(d *dice, unit float64) *Class {
 	return classOf(r, pick(d, "", "", "", "pool0", "Pool1"), selector)
 }
 
-func anySize(d *dice, sizes ...float64) Resources {
+func anySize(d *dice, sizes ...float64) fit.Resources {
 	r := machineOf(pick(d, sizes...))
 	r.Pods = int64(pick(d, 110, 3))
 	if d.rarely() {
@@ -164,14 +169,28 @@ func anySize(d *dice, sizes ...float64) Resources {
 	return r
 }
 
+func allPods(s Snapshot) []*Pod {
+	all := slices.Clone(s.Waiting)
+	for _, n := range s.Nodes {
+		all = append(all, n.load().Pods...)
+	}
+	return all
+}
+
 // shuffled returns the snapshot with its lists in another order.
 func shuffled(s Snapshot, r *rand.Rand) Snapshot {
 	mix := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
-	s.Pools, s.Nodes, s.Pods = slices.Clone(s.Pools), slices.Clone(s.Nodes), slices.Clone(s.Pods)
+	s.Pools, s.Nodes = slices.Clone(s.Pools), slices.Clone(s.Nodes)
+	pods := allPods(s)
 	s.Expected, s.Daemons = slices.Clone(s.Expected), slices.Clone(s.Daemons)
 	mix(len(s.Pools), func(i, j int) { s.Pools[i], s.Pools[j] = s.Pools[j], s.Pools[i] })
 	mix(len(s.Nodes), func(i, j int) { s.Nodes[i], s.Nodes[j] = s.Nodes[j], s.Nodes[i] })
-	mix(len(s.Pods), func(i, j int) { s.Pods[i], s.Pods[j] = s.Pods[j], s.Pods[i] })
+	mix(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	for i, n := range s.Nodes {
+		alone := *n
+		s.Nodes[i] = &alone
+	}
+	s.SetPods(pods)
 	mix(len(s.Expected), func(i, j int) { s.Expected[i], s.Expected[j] = s.Expected[j], s.Expected[i] })
 	mix(len(s.Daemons), func(i, j int) { s.Daemons[i], s.Daemons[j] = s.Daemons[j], s.Daemons[i] })
 	for i := range s.Pools {
@@ -208,15 +227,15 @@ func FuzzPlan(f *testing.F) {
 
 // checkReleases recounts what is on each node with the pods released to it.
 func checkReleases(t *testing.T, s Snapshot, d Decision) {
-	pods := map[types.UID]Pod{}
-	for _, p := range s.Pods {
+	pods := map[types.UID]*Pod{}
+	for _, p := range allPods(s) {
 		pods[p.UID] = p
 	}
-	nodes := map[string]Node{}
+	nodes := map[string]*Node{}
 	for _, n := range s.Nodes {
 		nodes[n.Name] = n
 	}
-	touched := map[string][]Pod{}
+	touched := map[string][]*Pod{}
 	for _, r := range d.Releases {
 		p := pods[r.UID]
 		if !p.Gated || p.OthersGate {
@@ -232,18 +251,18 @@ func checkReleases(t *testing.T, s Snapshot, d Decision) {
 		if !n.Ready || n.Retirement != nil || n.Fence != "" || n.Deleting != "" {
 			t.Errorf("released %s to %s, which is not ready or retires", r.Pod, r.Node)
 		}
-		if why := n.Shape.admits(p.Class, n.Name); why != "" {
+		if why := n.Shape.Admits(p.Class, n.Name); why != "" {
 			t.Errorf("released %s to %s, which keeps it off: %s", r.Pod, r.Node, why)
 		}
 		touched[r.Node] = append(touched[r.Node], p)
 	}
 	for name, list := range touched {
-		for _, p := range s.Pods {
+		for _, p := range allPods(s) {
 			if p.Node == name {
 				list = append(list, p)
 			}
 		}
-		var used Resources
+		var used fit.Resources
 		needs := map[corev1.ResourceName]bool{}
 		for _, p := range list {
 			used = used.Add(p.Class.Requests)
@@ -260,8 +279,8 @@ func checkReleases(t *testing.T, s Snapshot, d Decision) {
 			}
 		}
 		for _, k := range slices.Sorted(maps.Keys(needs)) {
-			if needs[k] && used.amount(k) > nodes[name].Allocatable.amount(k) {
-				t.Errorf("node %s would carry %d of %s and has %d", name, used.amount(k), k, nodes[name].Allocatable.amount(k))
+			if needs[k] && used.Amount(k) > nodes[name].Allocatable.Amount(k) {
+				t.Errorf("node %s would carry %d of %s and has %d", name, used.Amount(k), k, nodes[name].Allocatable.Amount(k))
 			}
 		}
 	}
@@ -273,11 +292,11 @@ func checkGangs(t *testing.T, s Snapshot, d Decision) {
 	for _, r := range d.Releases {
 		roomy[r.UID] = r.Node != ""
 	}
-	for _, p := range s.Pods {
+	for _, p := range allPods(s) {
 		if p.Gang == "" || !roomy[p.UID] {
 			continue
 		}
-		for _, other := range s.Pods {
+		for _, other := range allPods(s) {
 			if other.Gang == p.Gang && other.Gated && !other.OthersGate && other.Work.IsWork() && !roomy[other.UID] {
 				t.Errorf("gang %s: %s is released without %s", p.Gang, p.Key, other.Key)
 			}
@@ -304,12 +323,12 @@ func checkGrows(t *testing.T, s Snapshot, d Decision) {
 }
 
 func checkSteps(t *testing.T, s Snapshot, d Decision) {
-	nodes := map[string]Node{}
+	nodes := map[string]*Node{}
 	work := map[string]bool{}
 	for _, n := range s.Nodes {
 		nodes[n.Name] = n
 	}
-	for _, p := range s.Pods {
+	for _, p := range allPods(s) {
 		work[p.Node] = work[p.Node] || p.Work.IsWork()
 	}
 	released := map[string]bool{}
@@ -361,7 +380,7 @@ func checkSteps(t *testing.T, s Snapshot, d Decision) {
 // checkReasons: whoever stays at the gate is told why, and nobody else is.
 func checkReasons(t *testing.T, s Snapshot, d Decision) {
 	want, got := map[types.UID]int{}, map[types.UID]int{}
-	for _, p := range s.Pods {
+	for _, p := range allPods(s) {
 		if p.Gated && p.Node == "" && (p.OthersGate || p.Work.IsWork()) {
 			want[p.UID] = 1
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // is reports whether the pool has that name; Azure's names have no case.
@@ -23,7 +25,7 @@ type obstacle struct {
 
 // obstacle returns what keeps the pool from buying one more machine for pods
 // of the class. What can never change by waiting comes first.
-func (p *planner) obstacle(po *pool, class *Class) obstacle {
+func (p *planner) obstacle(po *pool, class *fit.Class) obstacle {
 	switch {
 	case class.Pool != "" && !po.is(class.Pool):
 		return obstacle{code: ReasonNoFit, text: "not the pool that the pod asks for"}
@@ -35,8 +37,8 @@ func (p *planner) obstacle(po *pool, class *Class) obstacle {
 	if why := p.admits(po.Shape, class, ""); why != "" {
 		return obstacle{code: ReasonNoFit, text: fmt.Sprintf("%s does not match: %s", po.Name, why)}
 	}
-	if lack := po.offers.lacks(class.Requests); lack != "" {
-		return obstacle{code: ReasonNoFit, lack: lack, offers: po.offers.amount(lack)}
+	if lack := po.offers.Lacks(class.Requests); lack != "" {
+		return obstacle{code: ReasonNoFit, lack: lack, offers: po.offers.Amount(lack)}
 	}
 	if p.before(po.AwayUntil) {
 		return obstacle{code: ReasonAway, text: fmt.Sprintf("%s: %s, next try %s", po.Name, po.AwayReason, po.AwayUntil.UTC().Format("15:04 MST"))}
@@ -49,7 +51,7 @@ func (p *planner) obstacle(po *pool, class *Class) obstacle {
 
 // cheapest returns the pool that serves the pending pods of the class at the
 // lowest price, or nil if none can grow for them.
-func (p *planner) cheapest(class *Class) *pool {
+func (p *planner) cheapest(class *fit.Class) *pool {
 	type offer struct {
 		pool     *pool
 		extra    int // extended resources that the pods would leave idle
@@ -62,7 +64,7 @@ func (p *planner) cheapest(class *Class) *pool {
 		if p.obstacle(po, class).code != "" {
 			continue
 		}
-		per := po.offers.count(class.Requests, p.pending[class])
+		per := po.offers.Count(class.Requests, p.pending[class])
 		o := offer{pool: po, machines: (p.pending[class] + per - 1) / max(per, 1)}
 		for name := range po.Shape.Allocatable.Scalar {
 			if class.Requests.Scalar[name] == 0 {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 func TestGrow(t *testing.T) {
@@ -46,7 +48,7 @@ func TestGrow(t *testing.T) {
 		"room for DaemonSet pods is bought too": {
 			in: func() Snapshot {
 				s := snapshot(pools(poolOf("agents", 0)), nil, pod("a", 4), pod("b", 4))
-				s.Daemons = []*Class{classOf(cpus(0.1), "", nil)}
+				s.Daemons = []*fit.Class{classOf(cpus(0.1), "", nil)}
 				return s
 			}(),
 			want: buys("grow agents from 0 to 2", "a", "b"),

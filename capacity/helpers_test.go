@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 const (
@@ -25,8 +26,18 @@ const (
 var now = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // snapshot is one of a cluster in which time stands still.
-func snapshot(pools []PoolState, nodes []Node, pods ...Pod) Snapshot {
-	return Snapshot{Now: now, Settle: settle, Pools: pools, Nodes: nodes, Pods: pods}
+func snapshot(pools []PoolState, nodes []*Node, pods ...Pod) Snapshot {
+	s := Snapshot{Now: now, Settle: settle, Pools: pools, Nodes: nodes}
+	s.SetPods(pointers(pods))
+	return s
+}
+
+func pointers[T any](list []T) []*T {
+	var out []*T
+	for i := range list {
+		out = append(out, &list[i])
+	}
+	return out
 }
 
 // story tells a decision in a line for each part of it, in a fixed order.
@@ -79,21 +90,21 @@ func (table scenarios) run(t *testing.T) {
 	}
 }
 
-func cpus(n float64) Resources {
-	return Resources{MilliCPU: int64(n * 1000), Memory: int64(n * (1 << 30)), Pods: 1}
+func cpus(n float64) fit.Resources {
+	return fit.Resources{MilliCPU: int64(n * 1000), Memory: int64(n * (1 << 30)), Pods: 1}
 }
 
-func machineOf(n float64) Resources {
+func machineOf(n float64) fit.Resources {
 	r := cpus(n)
 	r.Pods = 110
 	return r
 }
 
-var interned = map[string]*Class{}
+var interned = map[string]*fit.Class{}
 
 // classOf returns the one class with these scheduling fields.
-func classOf(r Resources, pool string, selector map[string]string, tolerations ...corev1.Toleration) *Class {
-	c := &Class{Requests: r, Pool: pool, Spec: corev1.PodSpec{NodeSelector: selector, Tolerations: tolerations}}
+func classOf(r fit.Resources, pool string, selector map[string]string, tolerations ...corev1.Toleration) *fit.Class {
+	c := &fit.Class{Requests: r, Pool: pool, Spec: corev1.PodSpec{NodeSelector: selector, Tolerations: tolerations}}
 	c.ID = fmt.Sprint(r, pool, selector, tolerations)
 	if known := interned[c.ID]; known != nil {
 		return known
@@ -124,7 +135,7 @@ func aged(d time.Duration) func(*Pod)     { return func(p *Pod) { p.Created = no
 func priority(n int32) func(*Pod)         { return func(p *Pod) { p.Priority = n } }
 func maxWait(d time.Duration) func(*Pod)  { return func(p *Pod) { p.MaxWait = d } }
 func of(w Work) func(*Pod)                { return func(p *Pod) { p.Work = w } }
-func class(c *Class) func(*Pod)           { return func(p *Pod) { p.Class = c } }
+func class(c *fit.Class) func(*Pod)       { return func(p *Pod) { p.Class = c } }
 func othersGate(p *Pod)                   { p.OthersGate = true }
 func ungated(p *Pod)                      { p.Gated = false }
 func unschedulable(p *Pod)                { p.Gated, p.Unschedulable = false, true }
@@ -147,7 +158,7 @@ func poolOf(name string, capacity int, changes ...func(*PoolState)) PoolState {
 			Settings: api.PoolSettings{Max: 10, IdleAfter: &idle},
 		},
 		Listed: true, BootTime: 80 * time.Second,
-		Shape: &Shape{Labels: map[string]string{api.PoolLabel: name}, Allocatable: machineOf(8)},
+		Shape: &fit.Shape{Labels: map[string]string{api.PoolLabel: name}, Allocatable: machineOf(8)},
 	}
 	for _, change := range changes {
 		change(&p)
@@ -156,7 +167,7 @@ func poolOf(name string, capacity int, changes ...func(*PoolState)) PoolState {
 }
 
 func pools(p ...PoolState) []PoolState { return p }
-func nodes(n ...Node) []Node           { return n }
+func nodes(n ...Node) []*Node          { return pointers(n) }
 
 func bounds(low, high int) func(*PoolState) {
 	return func(p *PoolState) { p.Settings.Min, p.Settings.Max = low, high }
@@ -166,7 +177,7 @@ func costs(price float64) func(*PoolState) {
 	return func(p *PoolState) { p.Settings.PricePerHour = price }
 }
 
-func offering(r Resources, taints ...corev1.Taint) func(*PoolState) {
+func offering(r fit.Resources, taints ...corev1.Taint) func(*PoolState) {
 	return func(p *PoolState) { p.Shape.Allocatable, p.Shape.Taints = r, taints }
 }
 
@@ -198,7 +209,7 @@ func instance(name string) Instance {
 func node(name string, changes ...func(*Node)) Node {
 	n := Node{
 		Name: name, UID: types.UID("uid-" + name), Pool: "agents", Instance: instance(name), Recorded: "vm-" + name,
-		Shape: Shape{Labels: map[string]string{api.PoolLabel: "agents", corev1.LabelHostname: name}, Allocatable: machineOf(8)},
+		Shape: fit.Shape{Labels: map[string]string{api.PoolLabel: "agents", corev1.LabelHostname: name}, Allocatable: machineOf(8)},
 		Ready: true, Created: now.Add(-time.Hour),
 	}
 	for _, change := range changes {

@@ -2,6 +2,8 @@ package capacity
 
 import (
 	"slices"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // place finds a place for every member of the unit, or for none.
@@ -49,7 +51,7 @@ func (p *planner) takeBack(members []*member, bought int) {
 
 // find returns the first place with room for a pod of the class, buying a
 // machine if there is none and it may; nil if there is no way.
-func (p *planner) find(class *Class, buys bool) *bin {
+func (p *planner) find(class *fit.Class, buys bool) *bin {
 	for i := p.next[class]; i < len(p.bins); i++ {
 		b := p.bins[i]
 		p.next[class] = i
@@ -76,7 +78,7 @@ func (p *planner) find(class *Class, buys bool) *bin {
 
 // fits reports whether a pod of the class may go to the bin if so much is free
 // there.
-func (p *planner) fits(b *bin, free Resources, class *Class) bool {
+func (p *planner) fits(b *bin, free fit.Resources, class *fit.Class) bool {
 	return free.Holds(class.Requests) &&
 		(class.Pool == "" || b.pool != nil && b.pool.is(class.Pool)) &&
 		p.admits(b.shape, class, b.name()) == ""

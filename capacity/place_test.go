@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 func TestMoneyIsTheLastResort(t *testing.T) {
@@ -72,7 +73,7 @@ func TestMoneyIsTheLastResort(t *testing.T) {
 func TestOnlyWhatFitsIsReleased(t *testing.T) {
 	one := pools(poolOf("agents", 1, running("n1"), bounds(0, 1)))
 	tolerant := classOf(cpus(1), "", nil, corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpExists})
-	selects := func(value string) *Class { return classOf(cpus(1), "", map[string]string{"disk": value}) }
+	selects := func(value string) *fit.Class { return classOf(cpus(1), "", map[string]string{"disk": value}) }
 	taint := corev1.Taint{Key: "gpu", Effect: corev1.TaintEffectNoSchedule}
 	scenarios{
 		"as many as there is room for": {
@@ -94,7 +95,7 @@ func TestOnlyWhatFitsIsReleased(t *testing.T) {
 		"DaemonSet pods that are yet to start on the node count": {
 			in: func() Snapshot {
 				s := snapshot(one, nodes(node("n1")), pod("a", 8))
-				s.Daemons = []*Class{classOf(cpus(0.1), "", nil)}
+				s.Daemons = []*fit.Class{classOf(cpus(0.1), "", nil)}
 				return s
 			}(),
 			want: []string{"mark n1", "a waits: NoPoolFits"},
@@ -102,7 +103,7 @@ func TestOnlyWhatFitsIsReleased(t *testing.T) {
 		"a DaemonSet pod that runs there already is not counted twice": {
 			in: func() Snapshot {
 				s := snapshot(one, nodes(node("n1")), pod("d", 1, on("n1"), of(Daemon)), pod("a", 7))
-				s.Daemons = []*Class{classOf(cpus(1), "", nil)}
+				s.Daemons = []*fit.Class{classOf(cpus(1), "", nil)}
 				return s
 			}(),
 			want: []string{"release a to n1"},

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // Plan decides what to do. It is a pure function: equal snapshots give equal
@@ -40,29 +42,28 @@ type planner struct {
 
 	bins   []*bin // in the order in which demand is placed
 	byNode map[string]*bin
-	onNode map[string][]*Pod
 	// unbound are the pods without a node, in the order of demand.
 	unbound []*Pod
 	// held are the pods that hold the place they were nominated for.
 	held map[*Pod]bool
 	// next is the first bin that may have room for the class: bins only fill.
-	next map[*Class]int
+	next map[*fit.Class]int
 	// pending counts the pods of a class that still have to be placed.
-	pending  map[*Class]int
+	pending  map[*fit.Class]int
 	admitted map[admission]string
 	stepped  map[*Node]bool // nodes whose next step is decided
 }
 
 type admission struct {
-	class *Class
-	shape *Shape
+	class *fit.Class
+	shape *fit.Shape
 }
 
 // pool is a PoolState in the planning.
 type pool struct {
 	*PoolState
-	key    string    // the name without regard to case
-	offers Resources // what a new machine has for pods
+	key    string        // the name without regard to case
+	offers fit.Resources // what a new machine has for pods
 	// arriving counts the machines that were bought and are no ready node yet,
 	// and staying these and the ready nodes that are not marked.
 	arriving, staying int
@@ -70,7 +71,7 @@ type pool struct {
 }
 
 func newPlanner(s Snapshot) *planner {
-	s.Nodes = slices.SortedFunc(slices.Values(s.Nodes), func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	s.Nodes = slices.SortedFunc(slices.Values(s.Nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
 	s.Pools = slices.SortedFunc(slices.Values(s.Pools), func(a, b PoolState) int { return strings.Compare(a.Name, b.Name) })
 	p := &planner{
 		snapshot: &s,
@@ -78,21 +79,13 @@ func newPlanner(s Snapshot) *planner {
 		machines: map[string]Instance{},
 		joined:   map[string]bool{},
 		byNode:   map[string]*bin{},
-		onNode:   map[string][]*Pod{},
 		held:     map[*Pod]bool{},
-		next:     map[*Class]int{},
-		pending:  map[*Class]int{},
+		next:     map[*fit.Class]int{},
+		pending:  map[*fit.Class]int{},
 		admitted: map[admission]string{},
 		stepped:  map[*Node]bool{},
 	}
-	for i := range s.Pods {
-		if pod := &s.Pods[i]; pod.Node != "" {
-			p.onNode[pod.Node] = append(p.onNode[pod.Node], pod)
-		} else {
-			p.unbound = append(p.unbound, pod)
-		}
-	}
-	slices.SortFunc(p.unbound, comparePods)
+	p.unbound = slices.SortedFunc(slices.Values(s.Waiting), comparePods)
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
@@ -103,8 +96,7 @@ func newPlanner(s Snapshot) *planner {
 
 // refuseServers leaves pools alone that contain a server of the cluster.
 func (p *planner) refuseServers() {
-	for i := range p.snapshot.Nodes {
-		n := &p.snapshot.Nodes[i]
+	for _, n := range p.snapshot.Nodes {
 		if po := p.poolOf(n); n.Server && po != nil && po.Refused == "" {
 			po.Refused = "its machine " + n.Name + " is a server of the cluster"
 		}
@@ -134,11 +126,11 @@ func comparePods(a, b *Pod) int {
 }
 
 // admits is Shape.admits, judged once for each class and shape.
-func (p *planner) admits(shape *Shape, class *Class, nodeName string) string {
+func (p *planner) admits(shape *fit.Shape, class *fit.Class, nodeName string) string {
 	key := admission{class, shape}
 	why, known := p.admitted[key]
 	if !known {
-		why = shape.admits(class, nodeName)
+		why = shape.Admits(class, nodeName)
 		p.admitted[key] = why
 	}
 	return why

@@ -12,8 +12,7 @@ func (p *planner) retire() {
 			p.restoreMinimum(po)
 		}
 	}
-	for i := range p.snapshot.Nodes {
-		n := &p.snapshot.Nodes[i]
+	for _, n := range p.snapshot.Nodes {
 		if po := p.poolOf(n); po != nil && po.Listed && !p.stepped[n] {
 			p.advance(n, po)
 		}
@@ -32,7 +31,7 @@ func (p *planner) advance(n *Node, po *pool) {
 			p.retiring(n, po)
 		}
 	case n.Recorded == "" && n.Instance.VMID != "" && po.Refused == "":
-		if n.Ready && !n.hasTaint(isStartup) && !p.starting(n, po) {
+		if n.Ready && !n.HasTaint(isStartup) && !p.starting(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})
 		}
 	case n.Requested && veto(n, po) == "":

@@ -78,7 +78,7 @@ func TestMark(t *testing.T) {
 
 func TestRetirement(t *testing.T) {
 	one := pools(poolOf("agents", 1, running("n1")))
-	is := func(changes ...func(*Node)) []Node { return nodes(node("n1", changes...)) }
+	is := func(changes ...func(*Node)) []*Node { return nodes(node("n1", changes...)) }
 	scenarios{
 		"a marked node runs dry": {in: snapshot(one, is(marked), pod("old", 1, on("n1"))), want: nil},
 		"its end of work is recorded": {
@@ -170,7 +170,7 @@ func TestDeletion(t *testing.T) {
 	there := pools(poolOf("agents", 1, running("n1")))
 	going := pools(poolOf("agents", 0, machine(goes)))
 	gone := pools(poolOf("agents", 0))
-	is := func(changes ...func(*Node)) []Node {
+	is := func(changes ...func(*Node)) []*Node {
 		return nodes(node("n1", append([]func(*Node){committed}, changes...)...))
 	}
 	scenarios{
@@ -226,7 +226,7 @@ func TestPoolWithAServerIsLeftAlone(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	one := pools(poolOf("agents", 1, running("n1")))
 	startup := tainted(corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule})
-	is := func(changes ...func(*Node)) []Node { return nodes(node("n1", append(changes, notAdopted)...)) }
+	is := func(changes ...func(*Node)) []*Node { return nodes(node("n1", append(changes, notAdopted)...)) }
 	scenarios{
 		"a ready node of a pool is adopted": {in: snapshot(one, is()), want: []string{"adopt n1"}},
 		"not before it is ready":            {in: snapshot(one, is(notReady, young)), want: nil},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // veto says why the node must not be retired, "" if it may. On any doubt which
@@ -51,9 +53,9 @@ func (p *planner) shrink(units []*unit) {
 // waitingClasses returns the classes of the demand that has no place on a ready
 // node. A gang that cannot be placed now would not run on the nodes that are
 // there either, so it keeps none.
-func waitingClasses(units []*unit) []*Class {
-	seen := map[*Class]bool{}
-	var classes []*Class
+func waitingClasses(units []*unit) []*fit.Class {
+	seen := map[*fit.Class]bool{}
+	var classes []*fit.Class
 	for _, u := range units {
 		if u.gang && !u.placed {
 			continue
@@ -70,23 +72,17 @@ func waitingClasses(units []*unit) []*Class {
 
 // wanted reports whether a waiting class could use the node once the work that
 // ends by itself has ended.
-func (p *planner) wanted(b *bin, waiting []*Class) bool {
-	later := b.free
-	for _, pod := range p.onNode[b.node.Name] {
-		if pod.Work == Batch {
-			later = later.Add(pod.Class.Requests)
-		}
-	}
-	return slices.ContainsFunc(waiting, func(c *Class) bool { return p.fits(b, later, c) })
+func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
+	later := b.free.Add(b.node.load().Batch)
+	return slices.ContainsFunc(waiting, func(c *fit.Class) bool { return p.fits(b, later, c) })
 }
 
 // settlingIn reports whether the node received work a short while ago: where
 // pods arrive one by one a mark would be taken back with each of them. The
 // while is the time for which an empty machine is kept, for the same reason.
 func (p *planner) settlingIn(b *bin) bool {
-	return slices.ContainsFunc(p.onNode[b.node.Name], func(pod *Pod) bool {
-		return pod.Work.IsWork() && p.before(pod.Bound.Add(b.pool.IdleAfter()))
-	})
+	load := b.node.load()
+	return load.Work > 0 && p.before(load.Bound.Add(b.pool.IdleAfter()))
 }
 
 // restoreMinimum takes back as many retirements as the pool lacks machines for
@@ -112,7 +108,7 @@ func (p *planner) restoreMinimum(po *pool) {
 // work returns the pods that keep the node from being empty, by name.
 func (p *planner) work(n *Node) []*Pod {
 	var work []*Pod
-	for _, pod := range p.onNode[n.Name] {
+	for _, pod := range n.load().Pods {
 		if pod.Work.IsWork() {
 			work = append(work, pod)
 		}

@@ -3,10 +3,10 @@ package capacity
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // Snapshot is all that a decision depends on.
@@ -19,14 +19,26 @@ type Snapshot struct {
 	PoolsUnknown string
 	// Pools, one for each name.
 	Pools []PoolState
-	// Nodes, one for each name.
-	Nodes []Node
-	// Pods are all pods that are not finished, in any order.
-	Pods []Pod
+	// Limits bound what is bought in all.
+	Limits Limits
+	// Nodes, one for each name. Nodes and pods are read only: a snapshot
+	// shares what has not changed with the one before it.
+	Nodes []*Node
+	// Waiting are the pods that are bound to no node and not finished.
+	Waiting []*Pod
 	// Expected are pods that a Job's controller has yet to create.
 	Expected []Expected
 	// Daemons are the DaemonSets' pods, which every matching node carries.
-	Daemons []*Class
+	Daemons []*fit.Class
+}
+
+// Limits bound the spending whatever the demand; zero is no bound.
+type Limits struct {
+	// Machines is the most machines that all pools together may have.
+	Machines int
+	// HourlyPrice is the most that all machines together may cost an hour, in
+	// the unit of the pools' prices.
+	HourlyPrice float64
 }
 
 // PoolState is a pool with all that is known of it.
@@ -40,7 +52,7 @@ type PoolState struct {
 	// then is already the requested one.
 	Growing bool
 	// Shape is what a new machine offers; nil if unknown.
-	Shape *Shape
+	Shape *fit.Shape
 	// BootTime is how long a machine takes from purchase to ready.
 	BootTime time.Duration
 	// AwayUntil and AwayReason keep the pool from growing after a refusal.
@@ -58,18 +70,11 @@ func (p *PoolState) IdleAfter() time.Duration {
 	return p.BootTime
 }
 
-// Shape is what the scheduler sees of a node.
-type Shape struct {
-	Labels      map[string]string
-	Taints      []corev1.Taint
-	Allocatable Resources
-}
-
 // Node is one node of the cluster.
 type Node struct {
 	Name string
 	UID  types.UID
-	Shape
+	fit.Shape
 	// Pool is the pool that the node's instance belongs to, "" for none.
 	Pool string
 	// Instance is the node's machine; its VMID is "" if the node could not be
@@ -96,22 +101,101 @@ type Node struct {
 	// HoldUntil keeps the node from the next step after a failed one, and
 	// FenceAfter from the next fence after one that could not be proved.
 	HoldUntil, FenceAfter time.Time
+	// Load is what stands on the node; nil for nothing.
+	Load *Load
+}
+
+var nothing = &Load{}
+
+func (n *Node) load() *Load {
+	if n.Load == nil {
+		return nothing
+	}
+	return n.Load
+}
+
+// Load is the pods that are bound to a node and not finished, and what follows
+// from them. It does not change: it is made anew when one of them does.
+type Load struct {
+	Pods []*Pod
+	// Daemons is what the DaemonSets' pods request, and Others what the rest do.
+	Daemons, Others fit.Resources
+	// Batch is the part of Others that ends by itself.
+	Batch fit.Resources
+	// Counts are the classes of the pods.
+	Counts []fit.Count
+	// Work is how many pods keep the node from being empty, Permanent how many
+	// of these are expected to run for ever.
+	Work, Permanent int
+	// Ends is when the last of the work is expected to end, and Bound when the
+	// last of it came; zero if unknown.
+	Ends, Bound time.Time
+}
+
+// NewLoad returns the load of a node with these pods.
+func NewLoad(pods []*Pod) *Load {
+	l := &Load{Pods: pods}
+	index := map[*fit.Class]int{}
+	for _, p := range pods {
+		i, known := index[p.Class]
+		if !known {
+			i = len(l.Counts)
+			index[p.Class] = i
+			l.Counts = append(l.Counts, fit.Count{Class: p.Class})
+		}
+		l.Counts[i].N++
+		if p.Terminating {
+			l.Counts[i].Terminating++
+		}
+		l.add(p)
+	}
+	return l
+}
+
+func (l *Load) add(p *Pod) {
+	if p.Work == Daemon {
+		l.Daemons = l.Daemons.Add(p.Class.Requests)
+		return
+	}
+	l.Others = l.Others.Add(p.Class.Requests)
+	switch p.Work {
+	case Batch:
+		l.Batch = l.Batch.Add(p.Class.Requests)
+	case LongLived:
+		l.Permanent++
+	default:
+		return
+	}
+	l.Work++
+	l.Ends = later(l.Ends, p.Ends)
+	l.Bound = later(l.Bound, p.Bound)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// SetPods puts the bound pods on their nodes and lets the others wait.
+func (s *Snapshot) SetPods(pods []*Pod) {
+	bound := map[string][]*Pod{}
+	s.Waiting = nil
+	for _, p := range pods {
+		if p.Node == "" {
+			s.Waiting = append(s.Waiting, p)
+		} else {
+			bound[p.Node] = append(bound[p.Node], p)
+		}
+	}
+	for _, n := range s.Nodes {
+		n.Load = NewLoad(bound[n.Name])
+	}
 }
 
 // mapped reports whether it is certain which machine the node is.
 func (n *Node) mapped() bool { return n.Instance.VMID != "" && n.Recorded == n.Instance.VMID }
-
-// Class is what the scheduler looks at in a pod. Pods with equal scheduling
-// fields share one Class, so that they are judged once.
-type Class struct {
-	// ID tells classes apart and orders them.
-	ID       string
-	Requests Resources
-	// Spec holds the scheduling fields only: selector, affinity, tolerations.
-	Spec corev1.PodSpec
-	// Pool is the only pool that the pod may use, "" for any.
-	Pool string
-}
 
 // Work says what a pod is to the node that carries it.
 type Work int
@@ -135,12 +219,14 @@ func (w Work) IsWork() bool { return w == Batch || w == LongLived }
 type Pod struct {
 	Key   types.NamespacedName
 	UID   types.UID
-	Class *Class
+	Class *fit.Class
 	Work  Work
 	// Node is where the pod is bound, "" if it is not.
 	Node string
 	// Bound is when the pod was bound; zero if it is not or that is unknown.
 	Bound time.Time
+	// Terminating is true while the pod is being deleted.
+	Terminating bool
 	// Ends is when the pod is expected to end; zero if unknown.
 	Ends time.Time
 	// Gated is true while Tidegate's gate is on the pod, and OthersGate while

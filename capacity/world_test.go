@@ -28,6 +28,7 @@ type world struct {
 	dice  *rand.Rand
 	loss  float64
 	state Snapshot
+	pods  []Pod
 	later []Pod // pods that are yet to be submitted
 	runs  map[string]time.Duration
 
@@ -96,7 +97,7 @@ func (w *world) tick() {
 		if p.Created.After(w.state.Now) {
 			return false
 		}
-		w.state.Pods = append(w.state.Pods, p)
+		w.pods = append(w.pods, p)
 		return true
 	})
 	for i := range w.state.Pools {
@@ -104,6 +105,7 @@ func (w *world) tick() {
 	}
 	w.kubelets()
 	w.scheduler()
+	w.state.SetPods(pointers(w.pods))
 	w.apply(Plan(w.state))
 }
 
@@ -119,9 +121,10 @@ func (w *world) cloud(po *PoolState) {
 		if vm.State == InstanceCreating && w.state.Now.Sub(vm.Created) >= boots {
 			vm.State = InstanceRunning
 			name := vm.ComputerName
-			w.state.Nodes = append(w.state.Nodes, node(name, notAdopted, notReady, func(n *Node) {
+			n := node(name, notAdopted, notReady, func(n *Node) {
 				n.Pool, n.Created, n.Shape.Allocatable = po.Name, w.state.Now, po.Shape.Allocatable
-			}))
+			})
+			w.state.Nodes = append(w.state.Nodes, &n)
 		}
 	}
 	for ; live < po.Capacity; live++ {
@@ -146,11 +149,11 @@ func (w *world) kubelets() {
 		}
 	}
 	for i := range w.state.Nodes {
-		n := &w.state.Nodes[i]
+		n := w.state.Nodes[i]
 		n.Instance = machines[n.Name]
 		n.Ready = n.Name == "server" || n.Instance.State == InstanceRunning
 	}
-	w.state.Pods = slices.DeleteFunc(w.state.Pods, func(p Pod) bool {
+	w.pods = slices.DeleteFunc(w.pods, func(p Pod) bool {
 		if p.Node == "" {
 			return false
 		}
@@ -164,14 +167,14 @@ func (w *world) kubelets() {
 // scheduler binds what was released. In lockstep there is always room on the
 // node that was planned.
 func (w *world) scheduler() {
-	for i := range w.state.Pods {
-		p := &w.state.Pods[i]
+	for i := range w.pods {
+		p := &w.pods[i]
 		if p.Gated || p.Node != "" {
 			continue
 		}
 		n := w.node(p.Nominated)
 		free := n.Allocatable
-		for _, other := range w.state.Pods {
+		for _, other := range w.pods {
 			if other.Node == n.Name {
 				free = free.Sub(other.Class.Requests)
 			}
@@ -191,8 +194,8 @@ func (w *world) apply(d Decision) {
 		if lost() {
 			continue
 		}
-		i := slices.IndexFunc(w.state.Pods, func(p Pod) bool { return p.UID == r.UID })
-		released(r.Node)(&w.state.Pods[i])
+		i := slices.IndexFunc(w.pods, func(p Pod) bool { return p.UID == r.UID })
+		released(r.Node)(&w.pods[i])
 		w.releases[r.Node]++
 	}
 	for _, g := range d.Grows {
@@ -240,14 +243,14 @@ func (w *world) step(s Step) {
 		po.Capacity--
 		w.going[s.Instance.VMID] = w.state.Now
 	case StepForget:
-		w.state.Nodes = slices.DeleteFunc(w.state.Nodes, func(n Node) bool { return n.Name == s.Node })
+		w.state.Nodes = slices.DeleteFunc(w.state.Nodes, func(n *Node) bool { return n.Name == s.Node })
 	}
 }
 
 func (w *world) node(name string) *Node {
 	for i := range w.state.Nodes {
 		if w.state.Nodes[i].Name == name {
-			return &w.state.Nodes[i]
+			return w.state.Nodes[i]
 		}
 	}
 	return nil
@@ -264,7 +267,7 @@ func (w *world) machines() int {
 // unfinished are the pods that could run and have not ended.
 func (w *world) unfinished() []string {
 	var names []string
-	for _, p := range append(slices.Clone(w.later), w.state.Pods...) {
+	for _, p := range append(slices.Clone(w.later), w.pods...) {
 		if p.Priority == 0 {
 			names = append(names, p.Key.Name)
 		}

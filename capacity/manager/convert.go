@@ -1,8 +1,6 @@
 package manager
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,14 +12,14 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // converter turns Kubernetes objects into the planner's terms. It remembers
-// pods by their version, so that only what changed is converted again, and
-// interns classes, so that equal pods share one.
+// pods by their version, so that only what changed is converted again.
 type converter struct {
-	classes map[string]*capacity.Class
-	pods    map[types.UID]converted
+	compiler *fit.Compiler
+	pods     map[types.UID]converted
 }
 
 type converted struct {
@@ -30,12 +28,12 @@ type converted struct {
 }
 
 func newConverter() *converter {
-	return &converter{classes: map[string]*capacity.Class{}, pods: map[types.UID]converted{}}
+	return &converter{compiler: fit.NewCompiler(), pods: map[types.UID]converted{}}
 }
 
 // all converts the unfinished pods, and forgets pods and classes that are gone.
-func (c *converter) all(pods []corev1.Pod) []capacity.Pod {
-	out := make([]capacity.Pod, 0, len(pods))
+func (c *converter) all(pods []corev1.Pod) []*capacity.Pod {
+	out := make([]*capacity.Pod, 0, len(pods))
 	kept := make(map[types.UID]converted, len(pods))
 	for i := range pods {
 		p := &pods[i]
@@ -47,14 +45,16 @@ func (c *converter) all(pods []corev1.Pod) []capacity.Pod {
 			known = converted{version: p.ResourceVersion, pod: c.pod(p)}
 		}
 		kept[p.UID] = known
-		out = append(out, known.pod)
+		pod := known.pod // its gang's size follows its Job
+		out = append(out, &pod)
 	}
 	c.pods = kept
-	if len(c.classes) > 2*len(kept)+1000 {
-		c.classes = map[string]*capacity.Class{}
+	if c.compiler.Len() > 2*len(kept)+1000 {
+		used := map[*fit.Class]bool{}
 		for _, known := range kept {
-			c.classes[known.pod.Class.ID] = known.pod.Class
+			used[known.pod.Class] = true
 		}
+		c.compiler.Keep(used)
 	}
 	return out
 }
@@ -64,19 +64,20 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 	condition := podCondition(&p.Status, api.CapacityCondition)
 	gated := api.HasCapacityGate(p)
 	pod := capacity.Pod{
-		Key:        types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
-		UID:        p.UID,
-		Work:       workOf(p, request),
-		Node:       p.Spec.NodeName,
-		Gated:      gated,
-		OthersGate: len(p.Spec.SchedulingGates) > 0 && !api.OnlyCapacityGate(p),
-		Released:   !gated && condition != nil && condition.Status == corev1.ConditionTrue,
-		Nominated:  p.Status.NominatedNodeName,
-		Priority:   corev1helpers.PodPriority(p),
-		Created:    p.CreationTimestamp.Time,
-		Gang:       request.Gang,
-		GangSize:   request.GangSize,
-		MaxWait:    request.MaxWait,
+		Key:         types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
+		UID:         p.UID,
+		Work:        workOf(p, request),
+		Node:        p.Spec.NodeName,
+		Gated:       gated,
+		OthersGate:  len(p.Spec.SchedulingGates) > 0 && !api.OnlyCapacityGate(p),
+		Released:    !gated && condition != nil && condition.Status == corev1.ConditionTrue,
+		Nominated:   p.Status.NominatedNodeName,
+		Priority:    corev1helpers.PodPriority(p),
+		Created:     p.CreationTimestamp.Time,
+		Terminating: p.DeletionTimestamp != nil,
+		Gang:        request.Gang,
+		GangSize:    request.GangSize,
+		MaxWait:     request.MaxWait,
 	}
 	if scheduled := podCondition(&p.Status, corev1.PodScheduled); scheduled != nil {
 		switch scheduled.Status {
@@ -87,10 +88,9 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 		}
 	}
 	if p.Spec.NodeName == "" {
-		pod.Class = c.class(&p.Spec, request.Pool)
+		pod.Class = c.compiler.Class(p, request.Pool)
 	} else {
-		// The scheduler has chosen; only what the pod takes still counts.
-		pod.Class = c.class(&corev1.PodSpec{Containers: p.Spec.Containers, InitContainers: p.Spec.InitContainers, Resources: p.Spec.Resources, Overhead: p.Spec.Overhead}, "")
+		pod.Class = c.compiler.Bound(p)
 	}
 	if request.Gang != "" {
 		pod.Gang = "named/" + request.Gang
@@ -122,42 +122,15 @@ func workOf(p *corev1.Pod, request api.PodRequest) capacity.Work {
 	return capacity.LongLived
 }
 
-// class returns the class of pods of that spec.
-func (c *converter) class(spec *corev1.PodSpec, pool string) *capacity.Class {
-	class := &capacity.Class{
-		Requests: capacity.PodRequests(spec),
-		Spec: corev1.PodSpec{
-			NodeSelector: spec.NodeSelector,
-			Tolerations:  spec.Tolerations,
-		},
-		Pool: pool,
-	}
-	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
-		class.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-			RequiredDuringSchedulingIgnoredDuringExecution: spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
-		}}
-	}
-	id, err := json.Marshal(class)
-	if err != nil {
-		panic(fmt.Sprintf("encode the scheduling fields of a pod: %v", err)) // API types always encode
-	}
-	if known, ok := c.classes[string(id)]; ok {
-		return known
-	}
-	class.ID = string(id)
-	c.classes[class.ID] = class
-	return class
-}
-
 // daemons returns the classes of the DaemonSets' pods, but for those that opted
 // in: these are work like any other.
-func (c *converter) daemons(sets []appsv1.DaemonSet) []*capacity.Class {
-	var classes []*capacity.Class
+func (c *converter) daemons(sets []appsv1.DaemonSet) []*fit.Class {
+	var classes []*fit.Class
 	for i := range sets {
 		template := &sets[i].Spec.Template
 		request, _ := api.ParsePodRequest(template.Annotations)
 		if sets[i].DeletionTimestamp == nil && (request.OptIn == nil || !*request.OptIn) {
-			classes = append(classes, c.class(&template.Spec, ""))
+			classes = append(classes, c.compiler.Class(&corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}, ""))
 		}
 	}
 	return classes
@@ -171,11 +144,11 @@ const slowStart = time.Minute
 // jobs sets the gang sizes of Jobs' pods and returns the pods that Jobs have
 // yet to create. succeeded counts the Jobs' pods that have succeeded and still
 // are there: a Job's own status is behind them.
-func jobs(list []batchv1.Job, pods []capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int, now time.Time) []capacity.Expected {
+func jobs(list []batchv1.Job, pods []*capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int, now time.Time) []capacity.Expected {
 	present := map[types.UID][]*capacity.Pod{}
-	for i := range pods {
-		if job, ok := owners[pods[i].UID]; ok {
-			present[job] = append(present[job], &pods[i])
+	for _, p := range pods {
+		if job, ok := owners[p.UID]; ok {
+			present[job] = append(present[job], p)
 		}
 	}
 	var expected []capacity.Expected
@@ -236,10 +209,10 @@ func node(n *corev1.Node) capacity.Node {
 	return capacity.Node{
 		Name: n.Name,
 		UID:  n.UID,
-		Shape: capacity.Shape{
+		Shape: fit.Shape{
 			Labels:      n.Labels,
 			Taints:      n.Spec.Taints,
-			Allocatable: capacity.ResourcesOf(n.Status.Allocatable),
+			Allocatable: fit.ResourcesOf(n.Status.Allocatable),
 		},
 		Pool:       n.Labels[api.PoolLabel],
 		Recorded:   n.Annotations[api.VMIDAnnotation],

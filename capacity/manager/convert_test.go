@@ -41,7 +41,7 @@ func gatedPod(change func(*corev1.Pod)) corev1.Pod {
 }
 
 func TestPodsInThePlannersTerms(t *testing.T) {
-	base := func(change func(*capacity.Pod)) []capacity.Pod {
+	base := func(change func(*capacity.Pod)) []*capacity.Pod {
 		p := capacity.Pod{
 			Key: types.NamespacedName{Namespace: "work", Name: "frame"}, UID: "uid",
 			Work: capacity.Batch, Gated: true, Created: created,
@@ -49,11 +49,11 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 		if change != nil {
 			change(&p)
 		}
-		return []capacity.Pod{p}
+		return []*capacity.Pod{&p}
 	}
 	for name, tc := range map[string]struct {
 		in   corev1.Pod
-		want []capacity.Pod
+		want []*capacity.Pod
 	}{
 		"at the gate": {in: gatedPod(nil), want: base(nil)},
 		"with others' gates": {
@@ -107,10 +107,10 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 			}),
 			want: base(func(p *capacity.Pod) { p.Work, p.Gated, p.Unschedulable = capacity.LongLived, false, true }),
 		},
-		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: []capacity.Pod{}},
+		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: []*capacity.Pod{}},
 		"deleted at the gate": {
 			in:   gatedPod(func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }),
-			want: []capacity.Pod{},
+			want: []*capacity.Pod{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestClassesOfPodsThatAreGoneAreForgotten(t *testing.T) {
 		passes.ResourceVersion = strconv.Itoa(i)
 		c.all([]corev1.Pod{stays, passes})
 	}
-	if n := len(c.classes); n > 1100 {
+	if n := c.compiler.Len(); n > 1100 {
 		t.Errorf("%d classes are remembered of 2 pods", n)
 	}
 	if got := c.all([]corev1.Pod{stays})[0].Class; got != class {
@@ -231,12 +231,12 @@ func TestJobs(t *testing.T) {
 		"retries: one failed, and will be made anew": {job: job(4, 4, func(j *batchv1.Job) { j.Status.Failed = 1 }), gated: 1, running: 2, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var pods []capacity.Pod
+			var pods []*capacity.Pod
 			owners := map[types.UID]types.UID{}
 			for i := range tc.gated + tc.running {
 				uid := types.UID(rune('a' + i))
 				owners[uid] = "uid-job"
-				pods = append(pods, capacity.Pod{UID: uid, Gated: i < tc.gated, Created: created, Gang: jobGang("uid-job")})
+				pods = append(pods, &capacity.Pod{UID: uid, Gated: i < tc.gated, Created: created, Gang: jobGang("uid-job")})
 			}
 			now := created.Add(time.Second)
 			if tc.stuck {

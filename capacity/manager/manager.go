@@ -230,8 +230,8 @@ func (m *Manager) withhold(d capacity.Decision) capacity.Decision {
 // measure sets the gauges that describe the snapshot.
 func (m *Manager) measure(o *observation) {
 	gated := 0
-	for i := range o.snapshot.Pods {
-		if o.snapshot.Pods[i].Gated {
+	for _, p := range o.snapshot.Waiting {
+		if p.Gated {
 			gated++
 		}
 	}

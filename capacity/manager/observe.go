@@ -41,7 +41,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 	}
 	o := &observation{pods: make(map[types.UID]*corev1.Pod, len(pods.Items)), nodes: make(map[string]*corev1.Node, len(nodes.Items)), pools: map[string]string{}}
 	o.snapshot = capacity.Snapshot{Now: m.now(), Settle: m.settle}
-	o.snapshot.Pods = m.converter.all(pods.Items)
+	converted := m.converter.all(pods.Items)
 	o.snapshot.Daemons = m.converter.daemons(daemonSets.Items)
 
 	owners, succeeded := map[types.UID]types.UID{}, map[types.UID]int{}
@@ -57,13 +57,14 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 			succeeded[owner]++
 		}
 	}
-	o.snapshot.Expected = jobs(jobList.Items, o.snapshot.Pods, owners, succeeded, o.snapshot.Now)
+	o.snapshot.Expected = jobs(jobList.Items, converted, owners, succeeded, o.snapshot.Now)
 
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		o.nodes[n.Name] = n
 	}
 	m.mapNodes(o)
+	o.snapshot.SetPods(converted)
 	var err error
 	o.observeOnly, err = m.observesOnly(ctx)
 	return o, err
@@ -106,7 +107,7 @@ func (m *Manager) mapNodes(o *observation) {
 		}
 		seen[n.UID] = true
 		m.progress.show(&converted)
-		o.snapshot.Nodes = append(o.snapshot.Nodes, converted)
+		o.snapshot.Nodes = append(o.snapshot.Nodes, &converted)
 	}
 	m.seen = seen
 	m.progress.keep(seen)

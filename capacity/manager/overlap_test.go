@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // capacities are what is known of all pools.
@@ -46,7 +47,7 @@ func TestOnePoolThatCannotBeReadDoesNotHideTheOthers(t *testing.T) {
 func TestAPoolThatBlinksKeepsWhatWasLearned(t *testing.T) {
 	cloud := &scriptedCloud{others: []capacity.Pool{{Name: "big"}}}
 	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
-		p.learn("big", &capacity.Shape{Allocatable: capacity.Resources{MilliCPU: 1000}}, 40*time.Second)
+		p.learn("big", &fit.Shape{Allocatable: fit.Resources{MilliCPU: 1000}}, 40*time.Second)
 		others := cloud.others
 		cloud.others = nil
 		p.refresh(t.Context())

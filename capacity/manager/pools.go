@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 const (
@@ -267,7 +268,7 @@ func (p *pools) learned(pool string) bool {
 
 // learn records what a ready node of the pool offers and how long it took.
 // A boot of 0 is not known.
-func (p *pools) learn(pool string, shape *capacity.Shape, boot time.Duration) {
+func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.states[pool]
@@ -296,9 +297,9 @@ func (p *pools) restore(status api.Status) {
 			s.BootTime, s.boots = boot, []time.Duration{boot}
 		}
 		if published.Node != nil {
-			s.Shape = &capacity.Shape{
+			s.Shape = &fit.Shape{
 				Labels: published.Node.Labels, Taints: published.Node.Taints,
-				Allocatable: capacity.ResourcesOf(published.Node.Allocatable),
+				Allocatable: fit.ResourcesOf(published.Node.Allocatable),
 			}
 		}
 		p.states[published.Name] = s

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // scriptedCloud is a cloud with a pool, agents, whose answers a test sets.
@@ -255,7 +256,7 @@ func TestReadingIsPatientAndFollowsWhatIsExpected(t *testing.T) {
 
 func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 	inVirtualTime(t, &scriptedCloud{}, func(t *testing.T, p *pools) {
-		shape := &capacity.Shape{Labels: map[string]string{"a": "b"}, Allocatable: capacity.Resources{MilliCPU: 7800, Memory: 1 << 34, Pods: 110}}
+		shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 7800, Memory: 1 << 34, Pods: 110}}
 		for _, boot := range []time.Duration{90 * time.Second, 70 * time.Second, 200 * time.Second} {
 			p.learn("agents", shape, boot)
 		}

@@ -19,11 +19,12 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 func TestPublishedStatus(t *testing.T) {
-	shape := &capacity.Shape{Labels: map[string]string{"a": "b"}, Allocatable: capacity.Resources{MilliCPU: 8000, Memory: 32 << 30, Pods: 110}}
-	daemon := &capacity.Class{ID: "d", Requests: capacity.Resources{MilliCPU: 500, Pods: 1}}
+	shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 32 << 30, Pods: 110}}
+	daemon := &fit.Class{ID: "d", Requests: fit.Resources{MilliCPU: 500, Pods: 1}}
 	list := func(cpu, memory, pods string) corev1.ResourceList {
 		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourcePods: resource.MustParse(pods), corev1.ResourceEphemeralStorage: *resource.NewQuantity(0, resource.BinarySI)}
 	}
@@ -52,7 +53,7 @@ func TestPublishedStatus(t *testing.T) {
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := publishedStatus(capacity.Snapshot{Now: created, Pools: tc.pools, Daemons: []*capacity.Class{daemon}})
+			got := publishedStatus(capacity.Snapshot{Now: created, Pools: tc.pools, Daemons: []*fit.Class{daemon}})
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // conditionTaints is the prefix of the taints by which Kubernetes tells of a
@@ -22,7 +23,7 @@ const defaultMaxPods = 110
 
 // shapeFromTags is what a pool's tags say of its nodes, nil if they do not say
 // how large one is.
-func shapeFromTags(pool capacity.Pool) *capacity.Shape {
+func shapeFromTags(pool capacity.Pool) *fit.Shape {
 	resources := pool.Settings.Resources
 	if resources.Cpu().IsZero() || resources.Memory().IsZero() {
 		return nil
@@ -37,12 +38,12 @@ func shapeFromTags(pool capacity.Pool) *capacity.Shape {
 		api.PoolLabel:          pool.Name,
 	}
 	maps.Copy(labels, pool.Settings.Labels)
-	return &capacity.Shape{Labels: labels, Taints: pool.Settings.Taints, Allocatable: capacity.ResourcesOf(resources)}
+	return &fit.Shape{Labels: labels, Taints: pool.Settings.Taints, Allocatable: fit.ResourcesOf(resources)}
 }
 
 // shapeFromNode is what the next machine of the pool will look like, judged by
 // a ready node of it: all but what belongs to that one node or passes by.
-func shapeFromNode(n *capacity.Node, pool string) *capacity.Shape {
+func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
 	labels := map[string]string{}
 	maps.Copy(labels, n.Labels)
 	delete(labels, corev1.LabelHostname)
@@ -51,5 +52,5 @@ func shapeFromNode(n *capacity.Node, pool string) *capacity.Shape {
 	taints := slices.DeleteFunc(slices.Clone(n.Taints), func(t corev1.Taint) bool {
 		return t.Key == api.RetiredTaint || strings.HasPrefix(t.Key, conditionTaints)
 	})
-	return &capacity.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
+	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 func TestShapeFromTags(t *testing.T) {
@@ -23,18 +24,18 @@ func TestShapeFromTags(t *testing.T) {
 	labels := map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", api.PoolLabel: "agents"}
 	for name, tc := range map[string]struct {
 		settings api.PoolSettings
-		want     *capacity.Shape
+		want     *fit.Shape
 	}{
 		"no tags":        {},
 		"CPU alone":      {settings: api.PoolSettings{Resources: resources("cpu", "8")}},
 		"memory alone":   {settings: api.PoolSettings{Resources: resources("memory", "32Gi")}},
-		"CPU and memory": {settings: api.PoolSettings{Resources: resources("cpu", "8", "memory", "1Gi")}, want: &capacity.Shape{Labels: labels, Allocatable: capacity.Resources{MilliCPU: 8000, Memory: 1 << 30, Pods: defaultMaxPods}}},
+		"CPU and memory": {settings: api.PoolSettings{Resources: resources("cpu", "8", "memory", "1Gi")}, want: &fit.Shape{Labels: labels, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 1 << 30, Pods: defaultMaxPods}}},
 		"all": {
 			settings: api.PoolSettings{Resources: resources("cpu", "8", "memory", "1Gi", "pods", "20"), Labels: map[string]string{"kubernetes.io/arch": "arm64", "disk": "ssd"}, Taints: []corev1.Taint{taint}},
-			want: &capacity.Shape{
+			want: &fit.Shape{
 				Labels:      map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64", api.PoolLabel: "agents", "disk": "ssd"},
 				Taints:      []corev1.Taint{taint},
-				Allocatable: capacity.Resources{MilliCPU: 8000, Memory: 1 << 30, Pods: 20},
+				Allocatable: fit.Resources{MilliCPU: 8000, Memory: 1 << 30, Pods: 20},
 			},
 		},
 	} {
@@ -55,7 +56,7 @@ func TestShapeFromTags(t *testing.T) {
 // befallen it.
 func TestShapeFromNode(t *testing.T) {
 	gpu := corev1.Taint{Key: "gpu", Effect: corev1.TaintEffectNoSchedule}
-	n := &capacity.Node{Shape: capacity.Shape{
+	n := &capacity.Node{Shape: fit.Shape{
 		Labels: map[string]string{corev1.LabelHostname: "agents000001", api.RetiredLabel: testToken, "disk": "ssd"},
 		Taints: []corev1.Taint{
 			gpu, api.FenceTaint(),
@@ -63,11 +64,11 @@ func TestShapeFromNode(t *testing.T) {
 			{Key: corev1.TaintNodeDiskPressure, Effect: corev1.TaintEffectNoSchedule},
 			{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute},
 		},
-		Allocatable: capacity.Resources{MilliCPU: 7800},
+		Allocatable: fit.Resources{MilliCPU: 7800},
 	}}
-	want := &capacity.Shape{
+	want := &fit.Shape{
 		Labels: map[string]string{"disk": "ssd", api.PoolLabel: "agents"}, Taints: []corev1.Taint{gpu},
-		Allocatable: capacity.Resources{MilliCPU: 7800},
+		Allocatable: fit.Resources{MilliCPU: 7800},
 	}
 	if diff := cmp.Diff(want, shapeFromNode(n, "agents")); diff != "" {
 		t.Errorf("shape (-want +got):\n%s", diff)

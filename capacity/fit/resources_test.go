@@ -1,4 +1,4 @@
-package capacity
+package fit
 
 import (
 	"math"
@@ -8,6 +8,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
+
+const gpu = corev1.ResourceName("nvidia.com/gpu")
+
+func cpus(n float64) Resources {
+	return Resources{MilliCPU: int64(n * 1000), Memory: int64(n * (1 << 30)), Pods: 1}
+}
+
+func machineOf(n float64) Resources {
+	r := cpus(n)
+	r.Pods = 110
+	return r
+}
 
 func container(cpu string, restarts *corev1.ContainerRestartPolicy) corev1.Container {
 	return corev1.Container{
@@ -60,7 +72,7 @@ func TestResourcesHold(t *testing.T) {
 		"a pod that requests nothing fits everywhere": {Resources{Pods: 1}, Resources{Pods: 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.have.lacks(tc.want); got != tc.lacks {
+			if got := tc.have.Lacks(tc.want); got != tc.lacks {
 				t.Errorf("lacks %q, want %q", got, tc.lacks)
 			}
 			if holds := tc.have.Holds(tc.want); holds != (tc.lacks == "") {

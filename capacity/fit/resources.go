@@ -1,4 +1,4 @@
-package capacity
+package fit
 
 import (
 	"fmt"
@@ -72,8 +72,8 @@ func (r Resources) Sub(o Resources) Resources {
 	return r.combine(o, func(a, b int64) int64 { return addSaturated(a, -b) })
 }
 
-// max returns the larger amount of each resource.
-func (r Resources) max(o Resources) Resources {
+// Max returns the larger amount of each resource.
+func (r Resources) Max(o Resources) Resources {
 	return r.combine(o, func(a, b int64) int64 { return max(a, b) })
 }
 
@@ -95,6 +95,35 @@ func (r Resources) combine(o Resources, op func(a, b int64) int64) Resources {
 	return r
 }
 
+// take subtracts n times o in place; the map must be r's own.
+func (r *Resources) take(o Resources, n int64) {
+	if r.Scalar == nil && len(o.Scalar) > 0 {
+		r.Scalar = make(map[corev1.ResourceName]int64, len(o.Scalar))
+	}
+	r.MilliCPU = addSaturated(r.MilliCPU, -times(o.MilliCPU, n))
+	r.Memory = addSaturated(r.Memory, -times(o.Memory, n))
+	r.EphemeralStorage = addSaturated(r.EphemeralStorage, -times(o.EphemeralStorage, n))
+	r.Pods = addSaturated(r.Pods, -times(o.Pods, n))
+	for name, v := range o.Scalar {
+		r.Scalar[name] = addSaturated(r.Scalar[name], -times(v, n))
+	}
+}
+
+// times multiplies, saturating instead of overflowing.
+func times(a, n int64) int64 {
+	if n == 1 {
+		return a
+	}
+	product := a * n
+	if n != 0 && (product/n != a || product == math.MinInt64) {
+		if (a > 0) == (n > 0) {
+			return math.MaxInt64
+		}
+		return -math.MaxInt64
+	}
+	return product
+}
+
 func addSaturated(a, b int64) int64 {
 	switch sum := a + b; {
 	case a > 0 && b > 0 && sum < 0:
@@ -109,12 +138,12 @@ func addSaturated(a, b int64) int64 {
 // Holds reports whether request fits into r. A resource that is not requested
 // is not compared, as in kube-scheduler, so an overcommitted one does no harm.
 func (r Resources) Holds(request Resources) bool {
-	return r.lacks(request) == ""
+	return r.Lacks(request) == ""
 }
 
-// lacks returns the name of the first resource that r has too little of for
+// Lacks returns the name of the first resource that r has too little of for
 // the request, or "".
-func (r Resources) lacks(request Resources) corev1.ResourceName {
+func (r Resources) Lacks(request Resources) corev1.ResourceName {
 	switch {
 	case request.MilliCPU > 0 && request.MilliCPU > r.MilliCPU:
 		return corev1.ResourceCPU
@@ -134,8 +163,8 @@ func (r Resources) lacks(request Resources) corev1.ResourceName {
 	return lack
 }
 
-// count returns how many times request fits into r, at most limit.
-func (r Resources) count(request Resources, limit int) int {
+// Count returns how many times request fits into r, at most limit.
+func (r Resources) Count(request Resources, limit int) int {
 	n := int64(limit)
 	per := func(have, want int64) {
 		if want > 0 {
@@ -152,8 +181,8 @@ func (r Resources) count(request Resources, limit int) int {
 	return int(n)
 }
 
-// amount returns the amount of one resource.
-func (r Resources) amount(name corev1.ResourceName) int64 {
+// Amount returns the amount of one resource.
+func (r Resources) Amount(name corev1.ResourceName) int64 {
 	switch name {
 	case corev1.ResourceCPU:
 		return r.MilliCPU
@@ -167,8 +196,8 @@ func (r Resources) amount(name corev1.ResourceName) int64 {
 	return r.Scalar[name]
 }
 
-// format shows an amount of the named resource the way people write it.
-func format(name corev1.ResourceName, amount int64) string {
+// Format shows an amount of the named resource the way people write it.
+func Format(name corev1.ResourceName, amount int64) string {
 	switch name {
 	case corev1.ResourceCPU:
 		return strconv.FormatFloat(float64(amount)/1000, 'g', 4, 64) + " cpu"
