@@ -236,9 +236,7 @@ func (m *Manager) liveWork(ctx context.Context, nodeName string) (*corev1.Pod, e
 		return nil, fmt.Errorf("live read of the pods on node %s: %w", nodeName, err)
 	}
 	for i := range pods.Items {
-		p := &pods.Items[i]
-		request, _ := api.ParsePodRequest(p.Annotations)
-		if !api.Finished(p) && workOf(p, request).IsWork() {
+		if p := &pods.Items[i]; !api.Finished(p) && WorkOf(p).IsWork() {
 			return p, nil
 		}
 	}
