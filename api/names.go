@@ -1,7 +1,19 @@
 package api
 
+import "strings"
+
 // Group prefixes every name that Tidegate defines on Kubernetes objects.
 const Group = "tidegate.io"
+
+// restrictedGroup is the other prefix: one that kubelets may not write.
+const restrictedGroup = "tidegate.node-restriction.kubernetes.io"
+
+// IsOurs reports whether the key of an annotation, label or taint is one of
+// Tidegate's.
+func IsOurs(key string) bool {
+	group, _, _ := strings.Cut(key, "/")
+	return group == Group || group == restrictedGroup
+}
 
 // What a user says, on pods (or, for GateKey, on a namespace).
 const (
@@ -60,7 +72,7 @@ const (
 
 	// RetiredLabel is the fence. Its value is the fence's random token. The
 	// prefix is one that kubelets may not write.
-	RetiredLabel = "tidegate.node-restriction.kubernetes.io/retired"
+	RetiredLabel = restrictedGroup + "/retired"
 	// RetiredTaint accompanies the fence, effect NoSchedule, so that schedulers
 	// see what the API server would refuse.
 	RetiredTaint = Group + "/retired"
