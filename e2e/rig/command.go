@@ -1,0 +1,40 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Run runs one of people's commands, such as "status", with the kubeconfig, and
+// returns what it prints. The error carries what it says on its error output.
+func (r *Rig) Run(ctx context.Context, kubeconfig string, args ...string) (string, error) {
+	return run(exec.CommandContext(ctx, r.binary, args...), "KUBECONFIG="+kubeconfig)
+}
+
+// RunPlugin runs such a command as kubectl's plugin.
+func (r *Rig) RunPlugin(ctx context.Context, kubeconfig string, args ...string) (string, error) {
+	dir := filepath.Join(r.dir, "plugins")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(r.binary, filepath.Join(dir, "kubectl-tidegate")); err != nil && !os.IsExist(err) {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, r.Cluster.KubectlPath, append([]string{"tidegate"}, args...)...)
+	return run(cmd, "KUBECONFIG="+kubeconfig, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+func run(cmd *exec.Cmd, env ...string) (string, error) {
+	var stderr strings.Builder
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), err
+}
