@@ -165,7 +165,9 @@ func (u *user) submits(name string, runFor time.Duration) {
 	if _, err := u.Client.CoreV1().Pods(p.Namespace).Create(u.t.Context(), p, metav1.CreateOptions{}); err != nil {
 		u.t.Fatal(err)
 	}
-	u.t.Cleanup(func() { _ = u.Client.CoreV1().Pods(p.Namespace).Delete(context.Background(), name, metav1.DeleteOptions{}) })
+	u.t.Cleanup(func() {
+		_ = u.Client.CoreV1().Pods(p.Namespace).Delete(context.Background(), name, metav1.DeleteOptions{})
+	})
 }
 
 // ends makes the pod end.
