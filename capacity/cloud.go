@@ -3,6 +3,8 @@ package capacity
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/tidegate-k3s/tidegate/api"
 )
 
@@ -23,6 +25,12 @@ type Pool struct {
 	Zones []string
 	// Spot is true if Azure may take the set's machines at any time.
 	Spot bool
+	// Hardware is what a machine has by the cloud's own catalogue and the set's
+	// model, before anything is reserved, as far as that is known: cpu, memory,
+	// ephemeral-storage, GPUs. What a node offers is less.
+	Hardware corev1.ResourceList
+	// Arch is the machines' kubernetes.io/arch, "" if unknown.
+	Arch string
 	// Family names the vCPU quota that the set's machines count against, such
 	// as standardDSv5Family; pools of one family share it. "" if unknown.
 	Family string
