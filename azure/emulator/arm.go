@@ -10,9 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8/fake"
 )
 
 // maxBody bounds a request's body. Source: ARM's limit of 4 MB a request.
@@ -118,11 +116,7 @@ func (c *Cloud) dispatch(w http.ResponseWriter, r *http.Request, rt *route, name
 	k := &call{cloud: c, who: who, link: "https://" + r.Host, skip: r.URL.Query().Get("$skiptoken"), url: r.URL}
 	req := r.WithContext(context.WithValue(r.Context(), runtime.CtxAPINameKey{}, rt.api))
 	req.URL = rt.canonical(r.URL, names)
-	var server policy.Transporter = fake.NewVirtualMachineScaleSetsServerTransport(k.setsServer())
-	if strings.HasPrefix(rt.api, vmsAPI) {
-		server = fake.NewVirtualMachineScaleSetVMsServerTransport(k.vmsServer())
-	}
-	resp, err := server.Do(req)
+	resp, err := k.server(rt.api).Do(req)
 	if effect.Drop == DropAfter || r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8/fake"
 )
@@ -25,6 +26,19 @@ type call struct {
 
 	etag string
 	op   *operation
+}
+
+// server returns the fake server that knows the API of that name.
+func (k *call) server(api string) policy.Transporter {
+	switch {
+	case strings.HasPrefix(api, vmsAPI):
+		return fake.NewVirtualMachineScaleSetVMsServerTransport(k.vmsServer())
+	case strings.HasPrefix(api, skusAPI):
+		return fake.NewResourceSKUsServerTransport(&fake.ResourceSKUsServer{NewListPager: k.listSKUs})
+	case strings.HasPrefix(api, usagesAPI):
+		return fake.NewUsageServerTransport(&fake.UsageServer{NewListPager: k.listUsages})
+	}
+	return fake.NewVirtualMachineScaleSetsServerTransport(k.setsServer())
 }
 
 func (k *call) setsServer() *fake.VirtualMachineScaleSetsServer {

@@ -41,7 +41,7 @@ type Config struct {
 	TokenLifetime metav1.Duration `json:"tokenLifetime,omitempty"`
 	// ScaleSets are the sets that exist at the start.
 	ScaleSets []ScaleSet `json:"scaleSets,omitempty"`
-	// Quotas bound the vCPUs of a family; a family that is not listed has none.
+	// Quotas bound the vCPUs in use; what is not listed has no bound.
 	Quotas []Quota `json:"quotas,omitempty"`
 	// Limits are the request limits.
 	Limits Limits `json:"limits,omitempty"`
@@ -108,6 +108,9 @@ type ScaleSet struct {
 	Flexible bool `json:"flexible,omitempty"`
 	// Spot makes the machines Spot machines.
 	Spot bool `json:"spot,omitempty"`
+	// OSDiskGB is the size of the machines' OS disk as the set's model says it;
+	// 0 leaves it to the image, and the model says nothing.
+	OSDiskGB int `json:"osDiskGB,omitempty"`
 	// BootTime is how long a machine takes from the request until its agent
 	// runs; 8 s to 15 s. Azure reports it provisioned after half of that.
 	BootTime Range `json:"bootTime,omitempty"`
@@ -140,13 +143,22 @@ func Between(lo, hi time.Duration) Range {
 
 // Quota is an approved number of vCPUs.
 type Quota struct {
-	// Family is the name of the VM family, such as "standardDSv5Family".
+	// Family is the name of the VM family, such as "standardDSv5Family", or
+	// RegionalQuota or SpotQuota.
 	Family string `json:"family"`
 	// Limit is the approved number of vCPUs.
 	Limit int `json:"limit"`
 	// UsedElsewhere are vCPUs that other machines of the subscription use.
 	UsedElsewhere int `json:"usedElsewhere,omitempty"`
 }
+
+// The quotas that count machines of every family. Spot machines count against
+// SpotQuota and no other.
+// Source: Azure documentation, "Spot quota", and the Usage API's own names.
+const (
+	RegionalQuota = "cores"
+	SpotQuota     = "lowPriorityCores"
+)
 
 // LoadConfig reads a configuration from a YAML file.
 func LoadConfig(file string) (Config, error) {

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 )
@@ -57,6 +58,10 @@ func errThrottled(operation string, retryAfter int) *Error {
 	return e
 }
 
+// quotaTexts is how refusals call the quotas that are not a family's.
+var quotaTexts = map[string]string{RegionalQuota: "Total Regional Cores", SpotQuota: "LowPriorityCores"}
+
 func errQuota(location string, q Quota, used, required int) *Error {
-	return failure(http.StatusConflict, "OperationNotAllowed", "Operation could not be completed as it results in exceeding approved %s Cores quota. Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, Additional Required: %d, (Minimum) New Limit Required: %d. Please read more about quota limits at https://docs.microsoft.com/en-us/azure/azure-supportability/per-vm-quota-requests", q.Family, location, q.Limit, used, required, used+required)
+	name := cmp.Or(quotaTexts[q.Family], q.Family+" Cores")
+	return failure(http.StatusConflict, "OperationNotAllowed", "Operation could not be completed as it results in exceeding approved %s quota. Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, Additional Required: %d, (Minimum) New Limit Required: %d. Please read more about quota limits at https://docs.microsoft.com/en-us/azure/azure-supportability/per-vm-quota-requests", name, location, q.Limit, used, required, used+required)
 }

@@ -28,11 +28,15 @@ const (
 	vmAction         = setAction + "/virtualMachines"
 	setsAPI          = "VirtualMachineScaleSetsClient."
 	vmsAPI           = "VirtualMachineScaleSetVMsClient."
+	skusAPI          = "ResourceSKUsClient."
+	usagesAPI        = "UsageClient."
 )
 
 var routes = []route{
 	{http.MethodGet, groupPath, "", "Microsoft.Resources/subscriptions/resourceGroups/read", groupPath},
 	{http.MethodGet, operationPath, "", "Microsoft.Compute/locations/operations/read", ""},
+	{http.MethodGet, subscriptionPath + computePath + "/skus", skusAPI + "NewListPager", "Microsoft.Compute/skus/read", subscriptionPath},
+	{http.MethodGet, subscriptionPath + computePath + "/locations/{location}/usages", usagesAPI + "NewListPager", "Microsoft.Compute/locations/usages/read", subscriptionPath},
 	{http.MethodGet, subscriptionPath + computePath + "/virtualMachineScaleSets", setsAPI + "NewListAllPager", setAction + "/read", subscriptionPath},
 	{http.MethodGet, groupPath + computePath + "/virtualMachineScaleSets", setsAPI + "NewListPager", setAction + "/read", groupPath + computePath},
 	{http.MethodGet, setPath, setsAPI + "Get", setAction + "/read", setPath},

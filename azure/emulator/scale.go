@@ -57,16 +57,7 @@ func (c *Cloud) checkCapacity(s *scaleSet, want int) *Error {
 	}
 	required := (want - s.capacity) * s.Shape.VCPUs
 	for _, q := range c.cfg.Quotas {
-		if q.Family != s.Shape.Family {
-			continue
-		}
-		used := q.UsedElsewhere
-		for _, other := range c.sets {
-			if other.Shape.Family == q.Family {
-				used += other.capacity * other.Shape.VCPUs
-			}
-		}
-		if used+required > q.Limit {
+		if used := c.used(q); q.counts(s) && used+required > q.Limit {
 			return errQuota(c.cfg.Location, q, used, required)
 		}
 	}

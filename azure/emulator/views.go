@@ -21,6 +21,13 @@ func (c *Cloud) viewSet(s *scaleSet) armcompute.VirtualMachineScaleSet {
 		profile.Priority = to.Ptr(armcompute.VirtualMachinePriorityTypesSpot)
 		profile.EvictionPolicy = to.Ptr(armcompute.VirtualMachineEvictionPolicyTypesDelete)
 	}
+	if s.OSDiskGB > 0 {
+		profile.StorageProfile = &armcompute.VirtualMachineScaleSetStorageProfile{
+			OSDisk: &armcompute.VirtualMachineScaleSetOSDisk{
+				CreateOption: to.Ptr(armcompute.DiskCreateOptionTypesFromImage), DiskSizeGB: to.Ptr(int32(s.OSDiskGB)),
+			},
+		}
+	}
 	tags := map[string]*string{}
 	for k, v := range s.Tags {
 		tags[k] = to.Ptr(v)
