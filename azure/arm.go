@@ -101,6 +101,8 @@ func (c *Cloud) newConnection(m Machine) (*connection, error) {
 		arm:      service.Endpoint,
 		sets:     factory.NewVirtualMachineScaleSetsClient(),
 		vms:      factory.NewVirtualMachineScaleSetVMsClient(),
+		skus:     factory.NewResourceSKUsClient(),
+		usages:   factory.NewUsageClient(),
 	}, nil
 }
 

@@ -55,6 +55,8 @@ type Cloud struct {
 	conn *connection // nil until connect has succeeded
 	// wrongTags is what the log said last of each pool's tags.
 	wrongTags map[string]string
+	// regions is what was read of the regions that the sets are in.
+	regions map[string]*region
 }
 
 // connection is what the first successful contact with IMDS settles for good.
@@ -64,6 +66,8 @@ type connection struct {
 	arm      string // base URL
 	sets     *armcompute.VirtualMachineScaleSetsClient
 	vms      *armcompute.VirtualMachineScaleSetVMsClient
+	skus     *armcompute.ResourceSKUsClient
+	usages   *armcompute.UsageClient
 }
 
 // New checks the options. It sends nothing: the first call that needs Azure

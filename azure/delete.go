@@ -47,6 +47,7 @@ func (c *Cloud) Delete(ctx context.Context, pool string, refs []capacity.Ref) (f
 	if err = c.outcome(conn, actionDelete, err); err != nil {
 		return nil, fmt.Errorf("delete instances of %s: %w", pool, err)
 	}
+	c.forgetUsages()
 	wait := waiter(c, conn, actionDelete, poller)
 	return func(ctx context.Context) error {
 		if err := wait(ctx); err != nil {

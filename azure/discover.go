@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -15,6 +16,8 @@ import (
 // scaleSet is a set of the resource group with its tags read.
 type scaleSet struct {
 	capacity.Pool
+	// location is the set's region.
+	location string
 	// tagsErr is what is wrong with the tags.
 	tagsErr error
 }
@@ -42,6 +45,7 @@ func (c *Cloud) Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool,
 	}
 	tagged, untagged := candidates(sets, conn.machine)
 	if len(tagged) > 0 {
+		c.describe(ctx, conn, tagged)
 		return c.report(tagged), nil
 	}
 	nodeVMIDs = slices.Sorted(slices.Values(nodeVMIDs))
@@ -57,6 +61,7 @@ func (c *Cloud) Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool,
 			found = append(found, set)
 		}
 	}
+	c.describe(ctx, conn, found)
 	return c.report(found), nil
 }
 
@@ -66,27 +71,38 @@ func readSet(set *armcompute.VirtualMachineScaleSet) scaleSet {
 		tags[k] = deref(v)
 	}
 	settings, err := api.ParsePoolTags(tags)
-	s := scaleSet{Pool: capacity.Pool{Name: deref(set.Name), Settings: settings, Refused: refused(set)}, tagsErr: err}
+	s := scaleSet{
+		Pool:     capacity.Pool{Name: deref(set.Name), Settings: settings, Refused: refused(set)},
+		location: regionName(deref(set.Location)),
+		tagsErr:  err,
+	}
 	if set.SKU != nil {
 		s.Capacity = int(deref(set.SKU.Capacity))
 		s.VMSize = deref(set.SKU.Name)
 	}
 	for _, z := range set.Zones {
-		s.Zones = append(s.Zones, zone(deref(set.Location), deref(z)))
+		s.Zones = append(s.Zones, zone(s.location, deref(z)))
 	}
 	if set.Properties != nil && set.Properties.VirtualMachineProfile != nil {
-		priority := deref(set.Properties.VirtualMachineProfile.Priority)
+		profile := set.Properties.VirtualMachineProfile
+		priority := deref(profile.Priority)
 		s.Spot = priority != "" && priority != armcompute.VirtualMachinePriorityTypesRegular
+		if storage := profile.StorageProfile; storage != nil && storage.OSDisk != nil && storage.OSDisk.DiskSizeGB != nil {
+			s.Hardware = corev1.ResourceList{corev1.ResourceEphemeralStorage: gibibytes(float64(*storage.OSDisk.DiskSizeGB))}
+		}
 	}
 	return s
 }
 
-// zone returns a zone in the form of the node label topology.kubernetes.io/zone:
-// the region's name, lower case without blanks, and the zone's number.
-// Source: cloud-provider-azure, Cloud.makeZone.
-func zone(location, number string) string {
-	return strings.ToLower(strings.ReplaceAll(location, " ", "")) + "-" + number
+// regionName returns a region's name as Azure uses it in addresses; resources
+// may show its display form, such as West Europe.
+func regionName(location string) string {
+	return strings.ToLower(strings.ReplaceAll(location, " ", ""))
 }
+
+// zone returns a zone in the form of the node label topology.kubernetes.io/zone.
+// Source: cloud-provider-azure documentation, "Use Availability Zones".
+func zone(region, number string) string { return region + "-" + number }
 
 // refused says why a set must not be managed, or "".
 func refused(set *armcompute.VirtualMachineScaleSet) string {

@@ -260,8 +260,8 @@ func TestState(t *testing.T) {
 	}
 }
 
-// TestLogSaysEachThingOnce: which machine this is, and what is wrong with a
-// pool's tags.
+// TestLogSaysEachThingOnce: which machine this is, which role would tell more,
+// and what is wrong with a pool's tags.
 func TestLogSaysEachThingOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string
@@ -275,11 +275,14 @@ func TestLogSaysEachThingOnce(t *testing.T) {
 				t.Fatalf("pools %v, %v", pools, err)
 			}
 		}
-		if len(lines) != 2 || !strings.Contains(lines[0], `"vm"="master"`) || !strings.Contains(lines[0], `"resourceGroup"="tidegate"`) {
-			t.Fatalf("log %q, want one line about the machine and one about the tag", lines)
+		if len(lines) != 3 || !strings.Contains(lines[0], `"vm"="master"`) || !strings.Contains(lines[0], `"resourceGroup"="tidegate"`) {
+			t.Fatalf("log %q, want one line about the machine, one about the role and one about the tag", lines)
 		}
-		if !strings.Contains(lines[1], "tidegate-max") || !strings.Contains(lines[1], `"pool"="agents"`) {
-			t.Errorf("log %q, want a line about agents and tidegate-max", lines[1])
+		if !strings.Contains(lines[1], "az role assignment create --role \\\"Reader\\\" --scope /subscriptions/00000000-0000-4000-8000-000000000001 ") {
+			t.Errorf("log %q, want the command that grants the reading role", lines[1])
+		}
+		if !strings.Contains(lines[2], "tidegate-max") || !strings.Contains(lines[2], `"pool"="agents"`) {
+			t.Errorf("log %q, want a line about agents and tidegate-max", lines[2])
 		}
 	})
 }

@@ -25,6 +25,14 @@ const (
 
 	// neededRole is the built-in role 9980e02c-c2be-4d73-94e8-173b1dc7cf3c.
 	neededRole = "Virtual Machine Contributor"
+
+	// These two are a matter of the subscription, which that role on a resource
+	// group does not reach. Tidegate can do without them.
+	actionReadSKUs   = "Microsoft.Compute/skus/read"
+	actionReadUsages = "Microsoft.Compute/locations/usages/read"
+
+	// readingRole is the built-in role that has both.
+	readingRole = "Reader"
 )
 
 // armError is a refusal by Azure, in one line.
@@ -119,7 +127,10 @@ func (conn *connection) missingRole(action string, e *armError) error {
 	if all := deniedAction.FindAllStringSubmatch(e.message, -1); len(all) > 0 {
 		action = all[len(all)-1][1]
 	}
-	scope := fmt.Sprintf("/subscriptions/%s/resourceGroups/%s", conn.machine.SubscriptionID, conn.machine.ResourceGroup)
+	role, scope := neededRole, fmt.Sprintf("/subscriptions/%s/resourceGroups/%s", conn.machine.SubscriptionID, conn.machine.ResourceGroup)
+	if action == actionReadSKUs || action == actionReadUsages {
+		role, scope = readingRole, "/subscriptions/"+conn.machine.SubscriptionID
+	}
 	if m := linkedScope.FindStringSubmatch(e.message); m != nil {
 		scope = m[1]
 	}
@@ -129,7 +140,7 @@ func (conn *connection) missingRole(action string, e *armError) error {
 	}
 	return &accessError{
 		sentence: fmt.Sprintf("Azure refuses %s to %s: it lacks the role %q on %s; assign it, and Tidegate goes on by itself: az role assignment create --role %q --scope %s --assignee-object-id %s --assignee-principal-type ServicePrincipal",
-			action, conn.identity, neededRole, scope, neededRole, scope, assignee),
+			action, conn.identity, role, scope, role, scope, assignee),
 		denied: true,
 		err:    e,
 	}

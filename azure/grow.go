@@ -57,6 +57,7 @@ func (c *Cloud) Grow(ctx context.Context, pool string, from, target int) (func(c
 	if err = c.outcome(conn, actionWriteSet, err); err != nil {
 		return nil, refusal(err, want)
 	}
+	c.forgetUsages()
 	wait := waiter(c, conn, actionWriteSet, poller)
 	return func(ctx context.Context) error {
 		if err := wait(ctx); err != nil {

@@ -46,7 +46,7 @@ func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand 
 func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
 	i := capacity.Instance{ID: deref(vm.InstanceID), State: capacity.InstanceRunning}
 	if len(vm.Zones) > 0 { // Azure shows one at most
-		i.Zone = zone(deref(vm.Location), deref(vm.Zones[0]))
+		i.Zone = zone(regionName(deref(vm.Location)), deref(vm.Zones[0]))
 	}
 	p := vm.Properties
 	if p == nil {
