@@ -198,7 +198,7 @@ func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, fai
 			}
 		}
 		if s.Shape == nil {
-			s.Shape = shapeFromTags(pool)
+			s.Shape = shapeFromCloud(pool)
 		}
 	}
 	for name, s := range p.states {

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -21,24 +22,49 @@ const conditionTaints = "node.kubernetes.io/"
 // defaultMaxPods is kubelet's own limit where a pool's tags do not name one.
 const defaultMaxPods = 110
 
-// shapeFromTags is what a pool's tags say of its nodes, nil if they do not say
-// how large one is.
-func shapeFromTags(pool capacity.Pool) *fit.Shape {
-	resources := pool.Settings.Resources
+// What of a machine's hardware its node does not offer, in per mille. No CPU: k3s
+// sets no --kube-reserved and no --system-reserved, and kubelet's default is
+// none.
+const (
+	// Firmware, hypervisor and kernel keep up to 7.5 % of the memory of a VM
+	// size. Source: Karpenter documentation, vm-memory-overhead-percent.
+	keptMemory = 75
+	// kubelet keeps 10 % of its file system free by default, k3s 5 %, and
+	// partitions take some of the disk. Source: Kubernetes documentation,
+	// "Node-pressure Eviction", nodefs.available.
+	keptStorage = 100
+)
+
+// shapeFromCloud is what the cloud says of a pool's nodes: its tags, and where
+// these are silent, the hardware. It is nil if neither says how large one is.
+func shapeFromCloud(pool capacity.Pool) *fit.Shape {
+	resources := fromHardware(pool.Hardware)
+	maps.Copy(resources, pool.Settings.Resources)
 	if resources.Cpu().IsZero() || resources.Memory().IsZero() {
 		return nil
 	}
 	if resources.Pods().IsZero() {
-		resources = maps.Clone(resources)
 		resources[corev1.ResourcePods] = *resource.NewQuantity(defaultMaxPods, resource.DecimalSI)
 	}
 	labels := map[string]string{
 		corev1.LabelOSStable:   "linux",
-		corev1.LabelArchStable: "amd64",
+		corev1.LabelArchStable: cmp.Or(pool.Arch, "amd64"),
 		api.PoolLabel:          pool.Name,
 	}
 	maps.Copy(labels, pool.Settings.Labels)
 	return &fit.Shape{Labels: labels, Taints: pool.Settings.Taints, Allocatable: fit.ResourcesOf(resources)}
+}
+
+// fromHardware is what a node on the hardware offers, by the rule above.
+func fromHardware(hardware corev1.ResourceList) corev1.ResourceList {
+	offers := corev1.ResourceList{}
+	maps.Copy(offers, hardware)
+	for name, kept := range map[corev1.ResourceName]int64{corev1.ResourceMemory: keptMemory, corev1.ResourceEphemeralStorage: keptStorage} {
+		if has, ok := hardware[name]; ok {
+			offers[name] = *resource.NewQuantity(has.Value()-has.Value()/1000*kept, has.Format)
+		}
+	}
+	return offers
 }
 
 // shapeFromNode is what the next machine of the pool will look like, judged by

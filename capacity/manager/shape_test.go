@@ -12,7 +12,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-func TestShapeFromTags(t *testing.T) {
+func TestShapeFromCloud(t *testing.T) {
 	resources := func(pairs ...string) corev1.ResourceList {
 		list := corev1.ResourceList{}
 		for i := 0; i < len(pairs); i += 2 {
@@ -24,12 +24,30 @@ func TestShapeFromTags(t *testing.T) {
 	labels := map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", api.PoolLabel: "agents"}
 	for name, tc := range map[string]struct {
 		settings api.PoolSettings
+		hardware corev1.ResourceList
+		arch     string
 		want     *fit.Shape
 	}{
 		"no tags":        {},
 		"CPU alone":      {settings: api.PoolSettings{Resources: resources("cpu", "8")}},
 		"memory alone":   {settings: api.PoolSettings{Resources: resources("memory", "32Gi")}},
 		"CPU and memory": {settings: api.PoolSettings{Resources: resources("cpu", "8", "memory", "1Gi")}, want: &fit.Shape{Labels: labels, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 1 << 30, Pods: defaultMaxPods}}},
+		"hardware": {
+			hardware: resources("cpu", "8", "memory", "1000", "ephemeral-storage", "2000", "nvidia.com/gpu", "1"),
+			want:     &fit.Shape{Labels: labels, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 925, EphemeralStorage: 1800, Pods: defaultMaxPods, Scalar: map[corev1.ResourceName]int64{"nvidia.com/gpu": 1}}},
+		},
+		"tags know better": {
+			hardware: resources("cpu", "8", "memory", "1000"), settings: api.PoolSettings{Resources: resources("memory", "990", "nvidia.com/gpu", "2")},
+			want: &fit.Shape{Labels: labels, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 990, Pods: defaultMaxPods, Scalar: map[corev1.ResourceName]int64{"nvidia.com/gpu": 2}}},
+		},
+		"the disk alone": {hardware: resources("ephemeral-storage", "2000")},
+		"Arm": {
+			hardware: resources("cpu", "8", "memory", "1000"), arch: "arm64",
+			want: &fit.Shape{
+				Labels:      map[string]string{"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64", api.PoolLabel: "agents"},
+				Allocatable: fit.Resources{MilliCPU: 8000, Memory: 925, Pods: defaultMaxPods},
+			},
+		},
 		"all": {
 			settings: api.PoolSettings{Resources: resources("cpu", "8", "memory", "1Gi", "pods", "20"), Labels: map[string]string{"kubernetes.io/arch": "arm64", "disk": "ssd"}, Taints: []corev1.Taint{taint}},
 			want: &fit.Shape{
@@ -40,13 +58,13 @@ func TestShapeFromTags(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			had := len(tc.settings.Resources)
-			got := shapeFromTags(capacity.Pool{Name: "agents", Settings: tc.settings})
+			had, hardware := len(tc.settings.Resources), tc.hardware.DeepCopy()
+			got := shapeFromCloud(capacity.Pool{Name: "agents", Settings: tc.settings, Hardware: tc.hardware, Arch: tc.arch})
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("shape (-want +got):\n%s", diff)
 			}
-			if len(tc.settings.Resources) != had {
-				t.Error("the pool's own settings were changed")
+			if len(tc.settings.Resources) != had || !cmp.Equal(hardware, tc.hardware) {
+				t.Error("the pool's own settings or hardware were changed")
 			}
 		})
 	}
