@@ -77,8 +77,22 @@ const (
 	// see what the API server would refuse.
 	RetiredTaint = Group + "/retired"
 
+	// InterruptionsAnnotation is what the agent on a node reports: what the cloud
+	// announces to do to the node's machine. Its value is a JSON list of
+	// Interruption. The agent may write nothing else.
+	InterruptionsAnnotation = Group + "/interruptions"
+	// ApprovedAnnotation is the manager's answer to the agent: those of the
+	// reported interruptions, word for word, that need not wait any longer.
+	ApprovedAnnotation = Group + "/interruptions-approved"
+
 	// FencePolicy is the ValidatingAdmissionPolicy that enforces the fence.
 	FencePolicy = "tidegate-fence"
+
+	// AgentPolicy is the ValidatingAdmissionPolicy that keeps each agent to its
+	// own node and to InterruptionsAnnotation, and AgentAccount the
+	// ServiceAccount that it binds.
+	AgentPolicy  = "tidegate-agent"
+	AgentAccount = "tidegate-agent"
 
 	// Namespace is where Tidegate itself runs.
 	Namespace = "tidegate-system"
