@@ -72,9 +72,27 @@ func TestMetadataFailures(t *testing.T) {
 func TestFirstQuestionMayTakeTwoMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
-		w.emulated.AddFaults(emulator.Fault{Operation: emulator.IMDSScheduledEvents, Effect: emulator.Effect{Delay: metav1.Duration{Duration: 2 * time.Minute}}})
-		if _, err := w.metadata(t).ScheduledEvents(t.Context()); err != nil {
+		m, err := NewMetadata(Options{IMDSEndpoint: "http://" + imdsHost, Transport: slow{w, 2 * time.Minute}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.ScheduledEvents(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// slow is a transport that takes its time, unless its caller has less.
+type slow struct {
+	http.RoundTripper
+	delay time.Duration
+}
+
+func (s slow) RoundTrip(req *http.Request) (*http.Response, error) {
+	select {
+	case <-time.After(s.delay):
+		return s.RoundTripper.RoundTrip(req)
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
 }
