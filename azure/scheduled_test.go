@@ -31,6 +31,10 @@ func TestScheduledEvents(t *testing.T) {
 		if err != nil || machine.Name != "agents_0" {
 			t.Fatalf("the machine is %q, %v; want agents_0", machine.Name, err)
 		}
+		instances, err := w.Instances(t.Context(), "agents")
+		if err != nil || instances[11].Name != "agents_11" {
+			t.Fatalf("the machine with ID 11 is named %q (%v), want the name that events have", instances[11].Name, err)
+		}
 		read := func(want ...ScheduledEvent) {
 			t.Helper()
 			got, err := m.ScheduledEvents(t.Context())
