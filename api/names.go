@@ -117,6 +117,9 @@ const (
 	MaxTag = "tidegate-max"
 	// IdleAfterTag is how long an empty machine is kept, a Go duration.
 	IdleAfterTag = "tidegate-idle-after"
+	// BufferTag is how many empty machines are kept in reserve: "2", or a share
+	// of those that have work, "10%".
+	BufferTag = "tidegate-buffer"
 	// PriceTag is the price of one machine per hour, a decimal number in the
 	// user's currency.
 	PriceTag = "tidegate-price-per-hour"
