@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
 // TestOverTLS goes the way of production: sockets, TLS, the emulator's own CA.
@@ -40,7 +41,7 @@ func TestOverTLS(t *testing.T) {
 	if diff := cmp.Diff(want, machine); diff != "" || machine.VMID == "" {
 		t.Errorf("machine (-want +got):\n%s", diff)
 	}
-	pools, err := c.Pools(t.Context(), nil)
+	pools, err := c.Pools(t.Context(), capacity.Known{})
 	if err != nil || len(pools) != 1 {
 		t.Errorf("pools %v, %v: want agents", pools, err)
 	}
@@ -52,7 +53,7 @@ func TestOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stranger.Pools(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "does not answer; check the network") || !strings.Contains(err.Error(), "certificate") {
+	if _, err := stranger.Pools(t.Context(), capacity.Known{}); err == nil || !strings.Contains(err.Error(), "does not answer; check the network") || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("without the CA: %v, want a complaint about the certificate", err)
 	}
 }
@@ -93,7 +94,7 @@ func TestIMDSIsDownAtStart(t *testing.T) {
 		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}})
 		w.emulated.AddFaults(emulator.Fault{Operation: emulator.IMDSInstance, Count: 2, Effect: emulator.Effect{Drop: emulator.DropBefore}})
 		for range 2 {
-			_, err := w.Pools(t.Context(), nil)
+			_, err := w.Pools(t.Context(), capacity.Known{})
 			want := "the instance metadata service (IMDS) at http://imds.test does not say which VM this is; is this an Azure VM"
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("error %v, want it to say %q", err, want)
@@ -102,7 +103,7 @@ func TestIMDSIsDownAtStart(t *testing.T) {
 				t.Fatalf("Ready: %v, want it to say %q", ready, want)
 			}
 		}
-		if _, err := w.Pools(t.Context(), nil); err != nil || w.Ready() != nil {
+		if _, err := w.Pools(t.Context(), capacity.Known{}); err != nil || w.Ready() != nil {
 			t.Errorf("once IMDS answers: %v, Ready: %v", err, w.Ready())
 		}
 	})

@@ -3,7 +3,6 @@ package azure
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
@@ -23,11 +22,11 @@ type scaleSet struct {
 }
 
 // Pools lists the scale sets of Tidegate's own resource group that are pools:
-// those tagged for Tidegate or, where none is, those of which an instance is a
-// node of this cluster. Once found that way a set stays a pool, also with no
-// instance left, until this process ends. Sets that are switched off or belong
-// to another autoscaler are left alone, as is the set of Tidegate's own VM.
-func (c *Cloud) Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool, error) {
+// those tagged for Tidegate or, where none is, those that known names or of
+// which an instance is a node of this cluster. Sets that are switched off or
+// belong to another autoscaler are left alone, as is the set of Tidegate's own
+// VM.
+func (c *Cloud) Pools(ctx context.Context, known capacity.Known) ([]capacity.Pool, error) {
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the scale sets: %w", err)
@@ -48,10 +47,9 @@ func (c *Cloud) Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool,
 		c.describe(ctx, conn, tagged)
 		return c.report(tagged), nil
 	}
-	nodeVMIDs = slices.Sorted(slices.Values(nodeVMIDs))
 	var found []scaleSet
 	for _, set := range untagged {
-		ours, err := c.members.isPool(set.Pool, nodeVMIDs, func() ([]*armcompute.VirtualMachineScaleSetVM, error) {
+		ours, err := c.members.isPool(set.Pool, known, func() ([]*armcompute.VirtualMachineScaleSetVM, error) {
 			return c.list(ctx, conn, set.Name, nil)
 		})
 		if err != nil {

@@ -2,7 +2,6 @@ package azure
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -34,6 +33,7 @@ func TestPools(t *testing.T) {
 	cases := map[string]struct {
 		sets    []emulator.ScaleSet
 		nodes   []string // sets of which an instance is a node
+		known   []string // sets that were pools before
 		swapped bool     // the nodes report their UUIDs in the other byte order
 		master  string   // the set of Tidegate's own VM
 		want    []string
@@ -64,6 +64,12 @@ func TestPools(t *testing.T) {
 		"another autoscaler's, but tagged for Tidegate": {
 			sets: []emulator.ScaleSet{set("agents", map[string]string{clusterAutoscaler: "true", "tidegate": "enabled"})},
 			want: []string{"agents"}},
+		"known, but switched off": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "disabled"}), set("web", nil), set("big", map[string]string{clusterAutoscaler: "true"})},
+			known: []string{"agents", "big", "web"}, want: []string{"web"}},
+		"known, but others are tagged": {
+			sets:  []emulator.ScaleSet{set("agents", map[string]string{"tidegate": "enabled"}), set("web", nil)},
+			known: []string{"web"}, want: []string{"agents"}},
 		"own set, however it is tagged": {
 			sets:   []emulator.ScaleSet{set("Servers", map[string]string{"tidegate": "enabled"}), set("agents", nil)},
 			nodes:  []string{"Servers", "agents"},
@@ -82,7 +88,7 @@ func TestPools(t *testing.T) {
 					}
 					vmids = append(vmids, strings.ToUpper(vmid))
 				}
-				pools, err := w.Pools(t.Context(), vmids)
+				pools, err := w.Pools(t.Context(), capacity.Known{VMIDs: vmids, Pools: tc.known})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,7 +107,7 @@ func TestPoolDetails(t *testing.T) {
 			{Name: "flex", Flexible: true, Tags: map[string]string{"tidegate": "enabled"}},
 			{Name: "spot", Size: "Standard_D8s_v5", Spot: true, Zones: []string{"1", "3"}, Tags: map[string]string{"tidegate": "enabled"}},
 		}})
-		got, err := w.Pools(t.Context(), nil)
+		got, err := w.Pools(t.Context(), capacity.Known{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,21 +174,23 @@ func TestOverprovisionIsRefused(t *testing.T) {
 }
 
 // A pool that was found by its nodes stays one when its last machine has gone,
-// and a set that is none is not read again without cause.
+// also for the next process, which is told of it; and a set that is none is not
+// read again without cause.
 func TestPoolsByNodesAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{{Name: "agents", Capacity: 1}, {Name: "web", Capacity: 1}}})
 		refs := w.refs(t, "agents")
-		nodes := []string{"unrelated", refs[0].VMID}
-		if _, err := w.Pools(t.Context(), nodes); err != nil {
+		known := capacity.Known{VMIDs: []string{"unrelated", refs[0].VMID}}
+		if _, err := w.Pools(t.Context(), known); err != nil {
 			t.Fatal(err)
 		}
-		reads := w.sent(http.MethodGet)
-		if _, err := w.Pools(t.Context(), []string{nodes[1], nodes[0]}); err != nil {
+		reads := w.requestsTo("/virtualMachines")
+		known = capacity.Known{VMIDs: []string{known.VMIDs[1], known.VMIDs[0]}, Pools: []string{"Agents"}}
+		if _, err := w.Pools(t.Context(), known); err != nil {
 			t.Fatal(err)
 		}
-		if n := w.sent(http.MethodGet) - reads; n != 1 {
-			t.Errorf("%d reads although nothing changed, want 1, the list of the sets", n)
+		if n := w.requestsTo("/virtualMachines") - reads; n != 0 {
+			t.Errorf("the machines of %d sets were listed again although nothing changed", n)
 		}
 		wait, err := w.Delete(t.Context(), "agents", refs)
 		if err != nil {
@@ -191,12 +199,14 @@ func TestPoolsByNodesAreRemembered(t *testing.T) {
 		if err := wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		pools, err := w.Pools(t.Context(), []string{"unrelated"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff([]string{"agents"}, names(pools)); diff != "" {
-			t.Errorf("pools once agents is empty (-want +got):\n%s", diff)
+		for name, cloud := range map[string]*Cloud{"this process": w.Cloud, "the next": w.client(t)} {
+			pools, err := cloud.Pools(t.Context(), capacity.Known{VMIDs: []string{"unrelated"}, Pools: []string{"agents", "gone"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"agents"}, names(pools)); diff != "" {
+				t.Errorf("%s: pools once agents is empty (-want +got):\n%s", name, diff)
+			}
 		}
 	})
 }
@@ -210,7 +220,7 @@ func TestPaging(t *testing.T) {
 			cfg.ScaleSets = append(cfg.ScaleSets, tagged(want[i], 5))
 		}
 		w := newWorld(t, cfg)
-		pools, err := w.Pools(t.Context(), nil)
+		pools, err := w.Pools(t.Context(), capacity.Known{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +281,7 @@ func TestLogSaysEachThingOnce(t *testing.T) {
 			o.Log = funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
 		})
 		for range 3 {
-			if pools, err := w.Pools(t.Context(), nil); err != nil || len(pools) != 1 {
+			if pools, err := w.Pools(t.Context(), capacity.Known{}); err != nil || len(pools) != 1 {
 				t.Fatalf("pools %v, %v", pools, err)
 			}
 		}

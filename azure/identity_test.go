@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
 func TestIdentity(t *testing.T) {
@@ -77,7 +78,7 @@ func TestTokenExpires(t *testing.T) {
 			TokenLifetime: metav1.Duration{Duration: time.Minute},
 			ScaleSets:     []emulator.ScaleSet{tagged("agents", 0)},
 		})
-		if _, err := w.Pools(t.Context(), nil); err != nil {
+		if _, err := w.Pools(t.Context(), capacity.Known{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -106,7 +107,7 @@ func TestMissingRole(t *testing.T) {
 			Roles:     []emulator.RoleAssignment{},
 			ScaleSets: []emulator.ScaleSet{tagged("agents", 0)},
 		})
-		_, err := w.Pools(t.Context(), nil)
+		_, err := w.Pools(t.Context(), capacity.Known{})
 		if err == nil {
 			t.Fatal("the scale sets were listed without any role")
 		}
@@ -130,14 +131,14 @@ func TestMissingRole(t *testing.T) {
 		if err := w.emulated.SetRoles([]emulator.RoleAssignment{reader}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Pools(t.Context(), nil); err != nil || w.Ready() != nil {
+		if _, err := w.Pools(t.Context(), capacity.Known{}); err != nil || w.Ready() != nil {
 			t.Fatalf("with the role Reader: %v, Ready: %v", err, w.Ready())
 		}
 		_, err = w.Grow(t.Context(), "agents", 0, 1)
 		if g := growError(t, err); g.Reason != `Tidegate's identity lacks the role "Virtual Machine Contributor"` {
 			t.Errorf("reason %q does not name the role", g.Reason)
 		}
-		if _, err := w.Pools(t.Context(), nil); err != nil || w.Ready() == nil {
+		if _, err := w.Pools(t.Context(), capacity.Known{}); err != nil || w.Ready() == nil {
 			t.Errorf("that reading works (%v) must not hide that growing does not: Ready %v", err, w.Ready())
 		}
 

@@ -31,7 +31,7 @@ func reader() []emulator.RoleAssignment {
 // pool returns the pool of that name as it is discovered.
 func (w *world) pool(t *testing.T, name string) capacity.Pool {
 	t.Helper()
-	pools, err := w.Pools(t.Context(), nil)
+	pools, err := w.Pools(t.Context(), capacity.Known{})
 	if err != nil {
 		t.Fatal(err)
 	}

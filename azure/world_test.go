@@ -133,7 +133,7 @@ func (w *world) sent(method string) int {
 // capacity returns the set's capacity as the emulator has it.
 func (w *world) capacity(t *testing.T, pool string) int {
 	t.Helper()
-	pools, err := w.client(t).Pools(t.Context(), nil)
+	pools, err := w.client(t).Pools(t.Context(), capacity.Known{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,16 @@ type Pool struct {
 	Refused string
 }
 
+// Known is what tells a cluster's pools from other scale sets where no set is
+// tagged.
+type Known struct {
+	// VMIDs are those of the cluster's nodes.
+	VMIDs []string
+	// Pools are the names of sets that were pools before, also to an earlier
+	// process: a set without a machine has no node to be known by.
+	Pools []string
+}
+
 // InstanceState is the part of an instance's life that Tidegate tells apart.
 type InstanceState string
 

@@ -10,9 +10,9 @@ import (
 // capacity; a pool shrinks only by Delete.
 type Cloud interface {
 	// Pools lists the pools of this cluster with their present capacity.
-	// nodeVMIDs are the VMIDs of the cluster's nodes: where no set is tagged,
-	// the pools are the sets whose instances are among them.
-	Pools(ctx context.Context, nodeVMIDs []string) ([]capacity.Pool, error)
+	// Where no set is tagged, the pools are the sets that known names or whose
+	// instances are among its nodes.
+	Pools(ctx context.Context, known capacity.Known) ([]capacity.Pool, error)
 	// Instances lists the machines of a pool.
 	Instances(ctx context.Context, pool string) ([]capacity.Instance, error)
 	// Grow raises the pool's capacity from one number to a larger one, and

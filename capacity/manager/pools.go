@@ -130,13 +130,15 @@ func (p *pools) refresh(ctx context.Context) {
 	reading, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	p.mu.Lock()
-	nodes, writes := p.nodes, map[string]int{}
+	known, writes := capacity.Known{VMIDs: p.nodes}, map[string]int{}
 	for name, s := range p.states {
+		known.Pools = append(known.Pools, name)
 		writes[name] = s.writes
 	}
 	p.mu.Unlock()
 
-	list, err := p.cloud.Pools(reading, nodes)
+	slices.Sort(known.Pools)
+	list, err := p.cloud.Pools(reading, known)
 	if err != nil {
 		list = nil
 	}

@@ -31,11 +31,13 @@ type scriptedCloud struct {
 	blind     map[string]error // pools whose machines cannot be listed
 	asked     [][2]int
 	lists     int
+	known     capacity.Known // what the last list was told
 }
 
-func (c *scriptedCloud) Pools(context.Context, []string) ([]capacity.Pool, error) {
+func (c *scriptedCloud) Pools(_ context.Context, known capacity.Known) ([]capacity.Pool, error) {
 	c.mu.Lock()
 	c.lists++
+	c.known = known
 	pool, err := c.pool, c.err
 	c.mu.Unlock()
 	time.Sleep(c.listTime)
@@ -267,7 +269,12 @@ func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 		if got := next.snapshot(); len(got) != 0 {
 			t.Errorf("pools %v before the cloud was read, want none", got)
 		}
+		next.setNodes([]string{testVMID}, false)
 		next.refresh(t.Context())
+		want := capacity.Known{VMIDs: []string{testVMID}, Pools: []string{"agents"}}
+		if diff := cmp.Diff(want, p.cloud.(*scriptedCloud).known); diff != "" {
+			t.Errorf("the cloud is told (-want +got):\n%s", diff)
+		}
 		got := agents(t, next)
 		if got.BootTime != 90*time.Second {
 			t.Errorf("boot time %s, want the median 90 s", got.BootTime)
