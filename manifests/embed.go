@@ -7,5 +7,5 @@ import "embed"
 // FS holds the kustomize base at its root, and under k3s what goes to
 // /etc/rancher/k3s on every server.
 //
-//go:embed *.yaml k3s
+//go:embed *.yaml k3s components
 var FS embed.FS

@@ -71,9 +71,6 @@ type instance struct {
 	up bool
 }
 
-// name is what Azure calls the machine.
-func (i *instance) name() string { return i.set.Name + "_" + i.id }
-
 // VM is a machine as observers see it.
 type VM struct {
 	// Set is the scale set's name, InstanceID the machine's ID in it.
@@ -184,15 +181,10 @@ func (c *Cloud) booted(i *instance) {
 	c.notify(func(o Observer) { o.OnBoot(vm) })
 }
 
-// stop takes the machine down; nobody waits for it any longer.
+// stop takes the machine down; what was to become of it is void.
 func (c *Cloud) stop(i *instance) {
-	c.settle(i)
-	c.silence(i)
-}
-
-// silence takes the machine down; what was to become of it is void.
-func (c *Cloud) silence(i *instance) {
 	i.epoch++
+	c.settle(i)
 	if !i.up {
 		return
 	}

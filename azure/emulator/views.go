@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -28,11 +27,6 @@ func (c *Cloud) viewSet(s *scaleSet) armcompute.VirtualMachineScaleSet {
 				CreateOption: to.Ptr(armcompute.DiskCreateOptionTypesFromImage), DiskSizeGB: to.Ptr(int32(s.OSDiskGB)),
 			},
 		}
-	}
-	if notice := s.TerminateNotice.Duration; notice > 0 {
-		profile.ScheduledEventsProfile = &armcompute.ScheduledEventsProfile{TerminateNotificationProfile: &armcompute.TerminateNotificationProfile{
-			Enable: to.Ptr(true), NotBeforeTimeout: to.Ptr(fmt.Sprintf("PT%dS", int(notice.Seconds()))),
-		}}
 	}
 	tags := map[string]*string{}
 	for k, v := range s.Tags {
@@ -64,7 +58,7 @@ func (c *Cloud) viewVM(i *instance, withInstanceView bool) armcompute.VirtualMac
 	vm := armcompute.VirtualMachineScaleSetVM{
 		ID:         to.Ptr(c.instanceID(i)),
 		InstanceID: to.Ptr(i.id),
-		Name:       to.Ptr(i.name()),
+		Name:       to.Ptr(i.set.Name + "_" + i.id),
 		Type:       to.Ptr("Microsoft.Compute/virtualMachineScaleSets/virtualMachines"),
 		Location:   to.Ptr(c.cfg.Location),
 		SKU:        &armcompute.SKU{Name: to.Ptr(i.set.Size), Tier: to.Ptr("Standard")},
