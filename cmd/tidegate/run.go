@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -99,7 +100,7 @@ func run(ctx context.Context, o runOptions) error {
 		return err
 	}
 	if o.capacity {
-		if err := addCapacity(mgr, config, o, log); err != nil {
+		if err := addCapacity(mgr, config, o, metrics.Registry, log); err != nil {
 			return err
 		}
 	}
@@ -213,7 +214,7 @@ func cachesSynced(c cache.Cache) healthz.Checker {
 }
 
 // addCapacity adds the capacity manager and what readiness says of it.
-func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, log logr.Logger) error {
+func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, registry prometheus.Registerer, log logr.Logger) error {
 	if o.armCAFile != "" {
 		ca, err := os.ReadFile(o.armCAFile)
 		if err != nil {
@@ -237,7 +238,7 @@ func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, log logr.L
 		Config:      config,
 		Kubernetes:  typed,
 		Events:      mgr.GetEventRecorder(api.ManagedBy),
-		Metrics:     metrics.Registry,
+		Metrics:     registry,
 		Log:         log.WithName("capacity"),
 		Settle:      o.settle,
 		ObserveOnly: o.observeOnly,
