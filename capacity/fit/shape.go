@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,7 @@ type Shape struct {
 // kube-scheduler's NodeAffinity and TaintToleration plugins.
 func (s *Shape) Admits(class *Class, nodeName string) string {
 	if len(class.Spec.NodeSelector) > 0 || class.Spec.Affinity != nil {
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: s.Labels}}
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: cmp.Or(nodeName, unnamed), Labels: s.Labels}}
 		affinity := nodeaffinity.GetRequiredNodeAffinity(&corev1.Pod{Spec: class.Spec})
 		if ok, err := affinity.Match(node); err != nil || !ok {
 			return "node selector"
@@ -31,12 +32,17 @@ func (s *Shape) Admits(class *Class, nodeName string) string {
 	if len(s.Taints) == 0 {
 		return ""
 	}
-	taint, found := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), s.Taints, class.Spec.Tolerations, keepsOff, true)
+	// Gt and Lt in tolerations are behind a feature gate that is off by default.
+	taint, found := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), s.Taints, class.Spec.Tolerations, keepsOff, false)
 	if found {
 		return "taint " + taint.Key
 	}
 	return ""
 }
+
+// unnamed is a name that no node can have: to match fields against a node
+// without a name is to match all of them.
+const unnamed = "(new)"
 
 // keepsOff selects the taints that keep a pod off a node at all.
 func keepsOff(taint *corev1.Taint) bool {

@@ -1,0 +1,147 @@
+package oracle
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// These rules look at one node and nothing else.
+func init() {
+	rules["resources"] = rule{node: giveResources, pod: wantResources}
+	rules["selector"] = rule{pod: func(g *generator, p *corev1.Pod) {
+		if g.chance(60) {
+			p.Spec.NodeSelector = map[string]string{pick(g, []string{"disk", corev1.LabelTopologyZone}): pick(g, []string{"ssd", "hdd", "1", "2"})}
+		}
+	}}
+	rules["affinity"] = rule{node: numberNode, pod: wantAffinity}
+	rules["taints"] = rule{node: taintNode, pod: tolerate}
+}
+
+func amounts(g *generator, of []string) resource.Quantity { return resource.MustParse(pick(g, of)) }
+
+var exotic = []corev1.ResourceName{"nvidia.com/gpu", "hugepages-2Mi", "example.com/license", corev1.ResourceEphemeralStorage}
+
+func giveResources(g *generator, n *corev1.Node) {
+	n.Status.Allocatable[corev1.ResourceCPU] = amounts(g, []string{"1", "2", "3500m", "0"})
+	n.Status.Allocatable[corev1.ResourceMemory] = amounts(g, []string{"1Gi", "2Gi", "5G"})
+	n.Status.Allocatable[corev1.ResourcePods] = amounts(g, []string{"2", "4", "110"})
+	for _, name := range some(g, 4, exotic) {
+		n.Status.Allocatable[name] = amounts(g, []string{"1", "4Mi", "2", "1Gi"})
+	}
+}
+
+func (g *generator) requests() corev1.ResourceList {
+	list := corev1.ResourceList{}
+	if g.chance(60) {
+		list[corev1.ResourceCPU] = amounts(g, []string{"100m", "500m", "1", "2", "0"})
+	}
+	if g.chance(60) {
+		list[corev1.ResourceMemory] = amounts(g, []string{"100Mi", "1Gi", "2G", "0"})
+	}
+	if g.chance(25) {
+		list[pick(g, exotic)] = amounts(g, []string{"1", "2Mi", "2", "0"})
+	}
+	return list
+}
+
+func wantResources(g *generator, p *corev1.Pod) {
+	always := corev1.ContainerRestartPolicyAlways
+	for i := range p.Spec.Containers {
+		p.Spec.Containers[i].Resources.Requests = g.requests()
+	}
+	if g.chance(30) {
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "second", Resources: corev1.ResourceRequirements{Requests: g.requests()}})
+	}
+	for i := range g.IntN(3) {
+		c := corev1.Container{Name: "init-" + strconv.Itoa(i), Resources: corev1.ResourceRequirements{Requests: g.requests()}}
+		if g.chance(40) {
+			c.RestartPolicy = &always
+		}
+		p.Spec.InitContainers = append(p.Spec.InitContainers, c)
+	}
+	if g.chance(20) {
+		p.Spec.Overhead = g.requests()
+	}
+	if g.chance(20) {
+		list := g.requests()
+		for _, name := range exotic {
+			if name != "hugepages-2Mi" {
+				delete(list, name)
+			}
+		}
+		p.Spec.Resources = &corev1.ResourceRequirements{Requests: list}
+	}
+}
+
+func numberNode(g *generator, n *corev1.Node) {
+	if g.chance(70) {
+		n.Labels["cores"] = pick(g, []string{"2", "4", "8", "many"})
+	}
+}
+
+var nodeOperators = []corev1.NodeSelectorOperator{
+	corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn, corev1.NodeSelectorOpExists,
+	corev1.NodeSelectorOpDoesNotExist, corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt,
+}
+
+func (g *generator) nodeTerm() corev1.NodeSelectorTerm {
+	var term corev1.NodeSelectorTerm
+	for range g.IntN(3) {
+		r := corev1.NodeSelectorRequirement{Key: pick(g, []string{"disk", corev1.LabelTopologyZone, "cores", corev1.LabelHostname}), Operator: pick(g, nodeOperators)}
+		switch r.Operator {
+		case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
+			r.Values = append(some(g, 2, []string{"ssd", "1", "2", "node-1", "many"}), "hdd")
+		case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
+			r.Values = []string{pick(g, []string{"2", "3", "7"})}
+		}
+		term.MatchExpressions = append(term.MatchExpressions, r)
+	}
+	if g.chance(25) {
+		term.MatchFields = append(term.MatchFields, corev1.NodeSelectorRequirement{
+			Key: metav1.ObjectNameField, Operator: pick(g, nodeOperators[:2]), Values: []string{pick(g, []string{"node-0", "node-1", "node-2"})},
+		})
+	}
+	return term
+}
+
+func wantAffinity(g *generator, p *corev1.Pod) {
+	if g.chance(30) {
+		return
+	}
+	required := &corev1.NodeSelector{}
+	for range 1 + g.IntN(3) {
+		required.NodeSelectorTerms = append(required.NodeSelectorTerms, g.nodeTerm())
+	}
+	affinityOf(p).NodeAffinity = &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: required}
+}
+
+func affinityOf(p *corev1.Pod) *corev1.Affinity {
+	if p.Spec.Affinity == nil {
+		p.Spec.Affinity = &corev1.Affinity{}
+	}
+	return p.Spec.Affinity
+}
+
+func taintNode(g *generator, n *corev1.Node) {
+	for range g.IntN(3) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{
+			Key:    pick(g, []string{"team", "level"}),
+			Value:  pick(g, []string{"", "a", "1", "5"}),
+			Effect: pick(g, []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule}),
+		})
+	}
+}
+
+func tolerate(g *generator, p *corev1.Pod) {
+	for range g.IntN(3) {
+		p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{
+			Key:      pick(g, []string{"", "team", "level"}),
+			Operator: pick(g, []corev1.TolerationOperator{"", corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt}),
+			Value:    pick(g, []string{"", "a", "3"}),
+			Effect:   pick(g, []corev1.TaintEffect{"", corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule}),
+		})
+	}
+}
