@@ -77,8 +77,22 @@ const (
 	// see what the API server would refuse.
 	RetiredTaint = Group + "/retired"
 
+	// InterruptionsAnnotation is what the agent on a node reports: what the cloud
+	// announces to do to the node's machine. Its value is a JSON list of
+	// Interruption. The agent may write nothing else.
+	InterruptionsAnnotation = Group + "/interruptions"
+	// ApprovedAnnotation is the manager's answer to the agent: those of the
+	// reported interruptions, word for word, that need not wait any longer.
+	ApprovedAnnotation = Group + "/interruptions-approved"
+
 	// FencePolicy is the ValidatingAdmissionPolicy that enforces the fence.
 	FencePolicy = "tidegate-fence"
+
+	// AgentPolicy is the ValidatingAdmissionPolicy that keeps each agent to its
+	// own node and to InterruptionsAnnotation, and AgentAccount the
+	// ServiceAccount that it binds.
+	AgentPolicy  = "tidegate-agent"
+	AgentAccount = "tidegate-agent"
 
 	// Namespace is where Tidegate itself runs.
 	Namespace = "tidegate-system"
@@ -103,6 +117,9 @@ const (
 	MaxTag = "tidegate-max"
 	// IdleAfterTag is how long an empty machine is kept, a Go duration.
 	IdleAfterTag = "tidegate-idle-after"
+	// BufferTag is how many empty machines are kept in reserve: "2", or a share
+	// of those that have work, "10%".
+	BufferTag = "tidegate-buffer"
 	// PriceTag is the price of one machine per hour, a decimal number in the
 	// user's currency.
 	PriceTag = "tidegate-price-per-hour"

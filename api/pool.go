@@ -30,11 +30,17 @@ type PoolSettings struct {
 	IdleAfter *time.Duration
 	// PricePerHour of one machine; 0 means unknown.
 	PricePerHour float64
+	// Buffer is what is kept in reserve.
+	Buffer Buffer
 	// Labels, Taints and Resources describe a node of an empty pool.
 	Labels    map[string]string
 	Taints    []corev1.Taint
 	Resources corev1.ResourceList
 }
+
+// Buffer is how many empty machines a pool keeps in reserve, as a number or as
+// a percentage of the machines that have work; the other one is 0.
+type Buffer struct{ Machines, Percent int }
 
 // ParsePoolTags reads a scale set's tags. A bad value is reported and
 // otherwise treated as not said: the settings are usable even when err is not
@@ -80,8 +86,25 @@ func ParsePoolTags(tags map[string]string) (PoolSettings, error) {
 			s.PricePerHour = p
 		}
 	}
-	errs = append(errs, s.parseTemplate(tags))
+	s.Buffer, err = parseBuffer(tags)
+	errs = append(errs, err, s.parseTemplate(tags))
 	return s, errors.Join(errs...)
+}
+
+func parseBuffer(tags map[string]string) (Buffer, error) {
+	v, ok := tags[BufferTag]
+	if !ok {
+		return Buffer{}, nil
+	}
+	number, percent := strings.CutSuffix(v, "%")
+	n, err := strconv.Atoi(number)
+	switch {
+	case err != nil || n < 0 || n > maxPoolSize:
+		return Buffer{}, fmt.Errorf("tag %s=%q: want a number of machines such as \"2\" or a share such as \"10%%\", nothing is kept in reserve", BufferTag, v)
+	case percent:
+		return Buffer{Percent: n}, nil
+	}
+	return Buffer{Machines: n}, nil
 }
 
 // parseTemplate reads Cluster Autoscaler's node-template tags. Azure forbids

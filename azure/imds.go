@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,24 +86,33 @@ func (s *imds) machine(ctx context.Context) (Machine, error) {
 }
 
 func (s *imds) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.endpoint.String()+path, nil)
+	body, err := s.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
+// send returns the body of a good answer.
+func (s *imds) send(ctx context.Context, method, path string, content []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.endpoint.String()+path, bytes.NewReader(content))
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Metadata", "true")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("HTTP %s: %.200s", resp.Status, strings.TrimSpace(string(body)))
+		return nil, fmt.Errorf("HTTP %s: %.200s", resp.Status, strings.TrimSpace(string(body)))
 	}
-	return json.Unmarshal(body, into)
+	return body, nil
 }
 
 // RoundTrip redirects azidentity's requests, whose address is built in, to the

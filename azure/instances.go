@@ -44,7 +44,7 @@ func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand 
 
 // instance reads what Tidegate needs of a VM; what is missing stays empty.
 func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
-	i := capacity.Instance{ID: deref(vm.InstanceID), State: capacity.InstanceRunning}
+	i := capacity.Instance{ID: deref(vm.InstanceID), Name: deref(vm.Name), State: capacity.InstanceRunning}
 	if len(vm.Zones) > 0 { // Azure shows one at most
 		i.Zone = zone(regionName(deref(vm.Location)), deref(vm.Zones[0]))
 	}

@@ -27,16 +27,45 @@ const (
 // bin is a place with room for pods.
 type bin struct {
 	tier    tier
-	node    *Node // nil for a machine without a node
-	pool    *pool // nil for a node outside every pool
-	shape   *fit.Shape
-	free    fit.Resources
+	node    *Node     // nil for a machine without a node
+	pool    *pool     // nil for a node outside every pool
+	zone    *zone     // of a machine without a node
+	due     time.Time // when a machine without a node should be ready
+	place   *fit.Place
 	stay    stay
 	planned int // pods placed here by this plan
+	// contents are the planned pods of a machine to buy.
+	contents []fit.Count
+	spare    bool // it is kept as its pool's buffer
+	// reserved is the unit that the node is kept free for, nil for none.
+	reserved *unit
 }
 
-func (b *bin) take(c *fit.Class) { b.free = b.free.Sub(c.Requests); b.planned++ }
-func (b *bin) give(c *fit.Class) { b.free = b.free.Add(c.Requests); b.planned-- }
+func (b *bin) put(w *fit.World, c *fit.Class, n int) {
+	w.Put(b.place, c, n)
+	b.planned += n
+	if b.tier == tierNew {
+		b.add(c, n)
+	}
+}
+
+func (b *bin) lift(w *fit.World, c *fit.Class, n int) {
+	w.Lift(b.place, c, n)
+	b.planned -= n
+	if b.tier == tierNew {
+		b.add(c, -n)
+	}
+}
+
+func (b *bin) add(c *fit.Class, n int) {
+	for i := range slices.Backward(b.contents) {
+		if b.contents[i].Class == c {
+			b.contents[i].N += n
+			return
+		}
+	}
+	b.contents = append(b.contents, fit.Count{Class: c, N: n})
+}
 
 func (b *bin) name() string {
 	if b.node == nil {
@@ -65,70 +94,89 @@ func longestFirst(a, b *bin) int {
 	)
 }
 
-// addBins finds every place that demand may have, best first.
+// addBins finds every place that demand may have, best first. Nodes that can
+// take no pods are in the world all the same: they count where pods are to be
+// spread.
 func (p *planner) addBins() {
+	p.bins = make([]*bin, 0, len(p.snapshot.Nodes))
 	for _, n := range p.snapshot.Nodes {
 		if n.Instance.VMID != "" {
 			p.joined[n.Instance.VMID] = true
 		}
-		if b := p.nodeBin(n); b != nil {
-			p.bins = append(p.bins, b)
-			p.byNode[n.Name] = b
+		b := &bin{node: n, pool: p.poolOf(n)}
+		shape, offers := p.nodeShape(b)
+		free := p.freeOn(n, shape)
+		b.place = p.world.Add(shape, n.Name, free, n.load().Counts)
+		if !offers {
+			continue
 		}
+		b.stay = stayOf(b)
+		p.bins = append(p.bins, b)
+		p.byNode[n.Name] = b
+		p.largest = p.largest.Max(shape.Allocatable)
 	}
 	// Within a tier the node that has to stay longest comes first, so that the
 	// others run dry.
 	slices.SortFunc(p.bins, func(a, b *bin) int {
 		return cmp.Or(cmp.Compare(a.tier, b.tier), longestFirst(a, b))
 	})
-	for _, po := range p.pools {
+	// The largest machines come first, as they do when they are bought: what was
+	// bought for them fits them again.
+	bySize := slices.SortedStableFunc(slices.Values(p.pools), func(a, b *pool) int {
+		return cmp.Or(-cmp.Compare(a.offers.MilliCPU, b.offers.MilliCPU), -cmp.Compare(a.offers.Memory, b.offers.Memory))
+	})
+	for _, po := range bySize {
 		p.addComing(po)
+		if po.Shape != nil {
+			p.largest = p.largest.Max(po.offers)
+		}
 	}
+	p.bought = len(p.bins)
+	p.addBlocks()
 }
 
-// nodeBin returns the place that the node offers now or soon, nil for none.
-func (p *planner) nodeBin(n *Node) *bin {
-	po := p.poolOf(n)
-	b := &bin{node: n, pool: po, shape: &n.Shape}
+// nodeShape returns what the node looks like or is about to look like, and
+// whether it takes pods now or soon; it sets the bin's tier.
+func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
+	n, po := b.node, b.pool
+	shape = &n.Shape
 	switch {
 	case n.Deleting != "", n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
-		return nil
+		return shape, false
 	case n.Requested && veto(n, po) == "":
-		return nil
+		return shape, false
 	case p.starting(n, po):
 		b.tier = tierComing
-		b.shape = n.started(po)
+		shape = n.started(po)
 	case !n.Ready:
-		return nil
+		return shape, false
 	case n.Fence != "":
 		b.tier = tierFenced
-		b.shape = n.Shape.WithoutTaints(isFence)
+		shape = n.Shape.WithoutTaints(isFence)
 	case n.Retirement != nil:
 		b.tier = tierMarked
 	}
 	if po == nil && (b.tier == tierMarked || b.tier == tierFenced) {
-		return nil // nobody takes it back
+		return shape, false // nobody takes it back
 	}
 	if po != nil && n.Recorded == "" {
 		// The adoption sets this label. Without it a pod that selects it would
 		// have another machine bought in between.
-		labelled := *b.shape
+		labelled := *shape
 		labelled.Labels = maps.Clone(labelled.Labels)
 		if labelled.Labels == nil {
 			labelled.Labels = map[string]string{}
 		}
 		labelled.Labels[api.PoolLabel] = po.Name
-		b.shape = &labelled
+		shape = &labelled
 	}
-	b.free = p.freeOn(b)
-	b.stay = p.stayOf(b)
 	if po != nil && (b.tier == tierReady || b.tier == tierComing) {
 		po.staying++
 	}
 	if b.tier == tierComing {
 		po.arriving++
 	}
-	return b
+	return shape, true
 }
 
 func (p *planner) poolOf(n *Node) *pool { return p.byPool[strings.ToLower(n.Pool)] }
@@ -183,14 +231,14 @@ func (n *Node) started(po *pool) *fit.Shape {
 	return shape
 }
 
-// freeOn is what is left in a node's bin beside its pods and the DaemonSet
-// pods that it will still get.
-func (p *planner) freeOn(b *bin) fit.Resources {
-	load := b.node.load()
-	return b.shape.Allocatable.Sub(load.Others).Sub(load.Daemons.Max(b.shape.Overhead(p.snapshot.Daemons, b.node.Name)))
+// freeOn is what is left on a node of that shape beside its pods and the
+// DaemonSet pods that it will still get.
+func (p *planner) freeOn(n *Node, shape *fit.Shape) fit.Resources {
+	load := n.load()
+	return shape.Allocatable.Sub(load.Others).Sub(load.Daemons.Max(shape.Overhead(p.snapshot.Daemons, n.Name)))
 }
 
-func (p *planner) stayOf(b *bin) stay {
+func stayOf(b *bin) stay {
 	load := b.node.load()
 	s := stay{ends: load.Ends, pods: load.Work}
 	switch {
@@ -210,6 +258,7 @@ func (p *planner) addComing(po *pool) {
 		return
 	}
 	coming := po.Capacity
+	var listed []Instance
 	for _, i := range po.Instances {
 		switch {
 		case i.State == InstanceDeleting:
@@ -217,6 +266,8 @@ func (p *planner) addComing(po *pool) {
 			coming--
 		case !i.Created.IsZero() && !p.before(i.Created.Add(joinTimeout)):
 			coming--
+		default:
+			listed = append(listed, i)
 		}
 	}
 	coming = max(0, coming)
@@ -225,12 +276,39 @@ func (p *planner) addComing(po *pool) {
 	if po.Shape == nil {
 		return
 	}
-	for range coming {
-		p.bins = append(p.bins, p.machine(po, tierComing))
+	slices.SortFunc(listed, func(a, b Instance) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.VMID, b.VMID)) })
+	for n := range coming {
+		asked, z := po.Asked, po.nextZone()
+		if n < len(listed) {
+			asked, z = listed[n].Created, po.zoneOf(listed[n].Zone)
+		} else {
+			z.machines++
+		}
+		b := p.machine(po, z, tierComing)
+		if !asked.IsZero() {
+			b.due = asked.Add(po.BootTime)
+		}
+		p.bins = append(p.bins, b)
 	}
 }
 
-// machine is a machine of the pool as it will be once it has joined.
-func (p *planner) machine(po *pool, t tier) *bin {
-	return &bin{tier: t, pool: po, shape: po.Shape, free: po.offers}
+// machine is a machine of the pool in that zone as it will be once it has
+// joined.
+func (p *planner) machine(po *pool, z *zone, t tier) *bin {
+	return &bin{tier: t, pool: po, zone: z, place: p.world.Add(z.shape, "", po.offers, nil)}
+}
+
+// blockSize is how many bins one block sums up.
+const blockSize = 64
+
+// addBlocks notes what each row of bins has at most, so that a search passes
+// over a full row at once. Room only shrinks, so the notes stay true.
+func (p *planner) addBlocks() {
+	for row := range slices.Chunk(p.bins, blockSize) {
+		most := row[0].place.Free
+		for _, b := range row[1:] {
+			most = most.Max(b.place.Free)
+		}
+		p.blocks = append(p.blocks, most)
+	}
 }

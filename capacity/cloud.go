@@ -77,6 +77,8 @@ type Instance struct {
 	ID string
 	// VMID is unique for ever, lower case.
 	VMID string
+	// Name is what Azure calls the machine; scheduled events list it by that.
+	Name string
 	// ComputerName is the machine's host name as Azure shows it.
 	ComputerName string
 	State        InstanceState

@@ -18,8 +18,22 @@ type Decision struct {
 	Evictions []Eviction
 	// Reasons say why each gated pod still waits.
 	Reasons []Reason
+	// Placements are where the demand has its place in this plan.
+	Placements []Placement
 	// NextLook is when time alone may change the decision; zero for never.
 	NextLook time.Time
+}
+
+// Placement is the place that a waiting pod has in the plan.
+type Placement struct {
+	Pod types.NamespacedName
+	UID types.UID
+	// Node is the node, "" for a machine that is none yet.
+	Node string
+	// Pool is the machine's pool, and Machine its number in the plan, from 1 on,
+	// among the machines that are no nodes yet; "" and 0 for a node.
+	Pool    string
+	Machine int
 }
 
 // Release lets a pod through the gate, towards the node planned for it.
@@ -91,7 +105,10 @@ const (
 	ReasonGang           ReasonCode = "GangIncomplete"
 	ReasonMaximum        ReasonCode = "PoolAtMaximum"
 	ReasonAway           ReasonCode = "PoolRefused"
+	ReasonQuota          ReasonCode = "QuotaUsedUp"
+	ReasonLimit          ReasonCode = "SpendingLimit"
 	ReasonNoFit          ReasonCode = "NoPoolFits"
+	ReasonOrder          ReasonCode = "OthersFirst"
 	ReasonOthersGate     ReasonCode = "OtherGates"
 	ReasonPoolsUnknown   ReasonCode = "PoolsUnknown"
 	ReasonObserveOnly    ReasonCode = "ObserveOnly"
@@ -104,4 +121,6 @@ type Reason struct {
 	Code ReasonCode
 	// Text is a sentence; it does not change while nothing happens.
 	Text string
+	// Expected is when the pod may start, as far as that is known.
+	Expected time.Time
 }

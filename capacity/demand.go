@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,33 +20,78 @@ type unit struct {
 	missing, coming int
 	// buys is false for pods that never had a gate: they may take a mark back
 	// but not buy a machine.
-	buys   bool
+	buys bool
+	// placed is true once every member has a place.
 	placed bool
+	// reserved are the nodes that are kept free for a unit that has none.
+	reserved []*bin
 }
 
 // member is one pod of a unit, or one that will come (pod is nil then).
 type member struct {
-	pod   *Pod
-	class *fit.Class
-	bin   *bin
-	from  int // the planner's next for the class before it was placed
+	pod  *Pod
+	kind *kind
+	bin  *bin
+	from scan // the kind's scan before the member was placed
 }
 
-func single(leader, pod *Pod, buys bool) *unit {
-	return &unit{leader: leader, buys: buys, members: []*member{{pod: pod, class: leader.Class}}}
+// kind is a Class in the planning.
+type kind struct {
+	*fit.Class
+	// size is the larger of what a pod takes of the largest machine's CPU and
+	// memory and its other resources; larger pods are packed first.
+	size float64
+	tied bool
+	// pending counts the members that may buy a machine and have no place yet.
+	pending int
+	scan    scan
+	family  *family // nil until it is needed
+	fits    bool    // a machine of the family has room for one
+	// offers are the pools that could serve the kind, cheapest first, until no
+	// more than offersUntil are pending.
+	offers      []offer
+	offersUntil int
+	// most is how many pods of a tied kind an empty machine takes, 0 if unknown.
+	most int
+	// tooLarge is true if no machine that is there would have room for a pod of
+	// the kind, however empty.
+	tooLarge bool
 }
+
+// scan is how far the bins were searched for a kind. Bins only fill, so those
+// before floor have no room for it any more, and those before next none until
+// version changes.
+type scan struct{ floor, next, version int }
+
+func (p *planner) kind(class *fit.Class) *kind {
+	k := p.kinds[class]
+	if k == nil {
+		k = &kind{Class: class, size: p.size(class.Requests), tied: p.world.Tied(class)}
+		p.kinds[class] = k
+	}
+	return k
+}
+
+// size is the largest share that the request has of anything the largest
+// machine has.
+func (p *planner) size(r fit.Resources) float64 { return r.Ratio(p.largest) }
 
 // incomplete reports whether pods of the gang are missing and nobody is about
 // to create them, or gates of others hold them: no machine is worth buying yet.
 func (u *unit) incomplete() bool { return u.missing > u.coming }
 
+// waitsFor returns the first member that has a place which is not ready yet.
+func (u *unit) waitsFor() *member {
+	i := slices.IndexFunc(u.members, func(m *member) bool { return m.bin.tier != tierReady })
+	if i < 0 {
+		return nil
+	}
+	return u.members[i]
+}
+
 // ready reports whether the unit may run now: all of it is there and has a
 // place on ready nodes.
-func (u *unit) ready() bool {
-	return u.placed && u.missing == 0 && !slices.ContainsFunc(u.members, func(m *member) bool {
-		return m.bin.tier != tierReady
-	})
-}
+func (u *unit) ready() bool { return u.placed && u.missing == 0 && u.waitsFor() == nil }
 
 // holdNominated lets pods that have a node nominated and are not bound yet
 // hold their place there.
@@ -54,9 +100,9 @@ func (p *planner) holdNominated() {
 		if pod.Gated || pod.OthersGate || pod.Nominated == "" {
 			continue
 		}
-		if b := p.byNode[pod.Nominated]; b != nil && p.fits(b, b.free, pod.Class) {
-			b.take(pod.Class)
-			p.held[pod] = true
+		if b := p.byNode[pod.Nominated]; b != nil && p.check(b, pod.Class).Why == "" {
+			b.put(p.world, pod.Class, 1)
+			p.held[pod] = b
 		}
 	}
 }
@@ -65,63 +111,205 @@ func (p *planner) holdNominated() {
 // was released and its place is gone, or the scheduler found none for it.
 // DaemonSet pods belong to one node and mirror pods are there: neither counts.
 func (p *planner) isDemand(pod *Pod) bool {
-	return pod.Work.IsWork() && !pod.OthersGate && !p.held[pod] && (pod.Gated || pod.Released || pod.Unschedulable)
+	return pod.Work.IsWork() && !pod.OthersGate && p.held[pod] == nil && (pod.Gated || pod.Released || pod.Unschedulable)
 }
 
 type gangKey struct{ namespace, gang string }
 
-// units groups the demand, in the order in which it is to be placed. Pods that
-// are yet to be created come last: no pod that is there waits for one of them.
-func (p *planner) units() []*unit {
-	present := map[gangKey]int{}
-	count := func(pods []*Pod) {
-		for _, pod := range pods {
-			if pod.Gang != "" && !pod.OthersGate {
-				present[gangKey{pod.Key.Namespace, pod.Gang}]++
-			}
-		}
-	}
-	count(p.unbound)
-	for _, n := range p.snapshot.Nodes {
-		count(n.load().Pods)
-	}
+// addUnits groups the demand, in the order in which it came. Pods that are yet
+// to be created come last: no pod that is there waits for one of them.
+func (p *planner) addUnits() {
+	present := p.gangs()
 	expected := map[types.UID]int{}
 	for _, e := range p.snapshot.Expected {
 		expected[e.Like] += e.Count
 	}
-	var units, later []*unit
+	arena := arena{}
+	var later []*unit
 	gangs := map[gangKey]*unit{}
 	for _, pod := range p.unbound {
 		if !p.isDemand(pod) {
 			continue
 		}
-		u := single(pod, pod, pod.Gated || pod.Released)
+		m := arena.member(pod, p.kind(pod.Class))
+		var u *unit
 		if key := (gangKey{pod.Key.Namespace, pod.Gang}); pod.Gang == "" || !pod.Gated {
-			units = append(units, u)
-		} else if known := gangs[key]; known != nil {
-			known.members = append(known.members, u.members...)
-			u = known
+			u = arena.unit(pod, m, pod.Gated || pod.Released)
+			p.units = append(p.units, u)
+		} else if u = gangs[key]; u != nil {
+			u.members = append(u.members, m)
 		} else {
+			u = arena.unit(pod, m, true)
 			u.gang, u.missing = true, max(0, pod.GangSize-present[key])
 			gangs[key] = u
-			units = append(units, u)
+			p.units = append(p.units, u)
 		}
-		for range expected[pod.UID] {
+		for range min(expected[pod.UID], mostExpected) {
+			like := arena.member(nil, m.kind)
 			if u.missing > u.coming {
-				u.members = append(u.members, &member{class: pod.Class})
+				u.members = append(u.members, like)
 				u.coming++
 			} else {
-				later = append(later, single(pod, nil, true))
+				later = append(later, arena.unit(pod, like, true))
 			}
 		}
 	}
-	units = append(units, later...)
-	for _, u := range units {
-		if !u.incomplete() {
-			for _, m := range u.members {
-				p.pending[m.class]++
-			}
+	p.units = append(p.units, later...)
+}
+
+// mostExpected bounds how many pods of one Job are planned for before they are
+// there: far more than a pool can have machines for at once, since Azure limits
+// a scale set to 1,000. Without a bound a Job that asks for a billion pods
+// would stop the planner.
+const mostExpected = 100_000
+
+// gangs counts the unfinished pods of each gang.
+func (p *planner) gangs() map[gangKey]int {
+	present := map[gangKey]int{}
+	for _, pod := range p.unbound {
+		if pod.Gang != "" && !pod.OthersGate {
+			present[gangKey{pod.Key.Namespace, pod.Gang}]++
 		}
 	}
-	return units
+	if len(present) == 0 {
+		return present // nobody asks for those that run
+	}
+	for _, n := range p.snapshot.Nodes {
+		for _, pod := range n.load().Gangs {
+			present[gangKey{pod.Key.Namespace, pod.Gang}]++
+		}
+	}
+	return present
+}
+
+// arena allocates units and members many at a time.
+type arena struct {
+	units   []unit
+	members []member
+	lists   []*member
+}
+
+const arenaBlock = 1024
+
+func (a *arena) member(pod *Pod, k *kind) *member {
+	if len(a.members) == 0 {
+		a.members = make([]member, arenaBlock)
+	}
+	m := &a.members[0]
+	a.members = a.members[1:]
+	m.pod, m.kind = pod, k
+	return m
+}
+
+func (a *arena) unit(leader *Pod, m *member, buys bool) *unit {
+	if len(a.units) == 0 {
+		a.units, a.lists = make([]unit, arenaBlock), make([]*member, arenaBlock)
+	}
+	u := &a.units[0]
+	u.leader, u.buys, u.members = leader, buys, a.lists[:1:1]
+	u.members[0] = m
+	a.units, a.lists = a.units[1:], a.lists[1:]
+	return u
+}
+
+// run is a row of units of one pod each that are all alike, or one gang.
+type run struct {
+	units []*unit
+	kind  *kind // nil for a gang
+}
+
+// byAge are the units in the order in which they came: priority, then age.
+func (p *planner) byAge() []run {
+	var runs []run
+	for i, u := range p.units {
+		last := len(runs) - 1
+		switch {
+		case u.incomplete():
+		case last >= 0 && !u.gang && runs[last].kind == u.members[0].kind && runs[last].units[0].buys == u.buys:
+			runs[last].units = append(runs[last].units, u)
+		default:
+			r := run{units: p.units[i : i+1 : i+1]}
+			if !u.gang {
+				r.kind = u.members[0].kind
+			}
+			runs = append(runs, r)
+		}
+	}
+	return runs
+}
+
+// bySize are the units in the order in which they pack best: the largest
+// first. Before size come priority, that the pod is there, and having waited
+// for so long that a machine should have come.
+func (p *planner) bySize() []run {
+	type key struct {
+		kind     *kind
+		gang     *unit
+		priority int32
+		expected bool
+		overdue  bool
+		buys     bool
+	}
+	index := map[key]int{}
+	var runs []run
+	var keys []key
+	for i, u := range p.units {
+		if u.incomplete() {
+			continue
+		}
+		first := u.members[0]
+		k := key{kind: first.kind, priority: u.leader.Priority, expected: first.pod == nil, buys: u.buys}
+		if u.gang {
+			k.kind, k.gang = nil, u
+		}
+		k.overdue = !k.expected && p.snapshot.Now.Sub(u.leader.Created) > joinTimeout
+		at, known := index[k]
+		if !known {
+			at = len(runs)
+			index[k] = at
+			runs = append(runs, run{units: p.units[i : i+1 : i+1], kind: k.kind})
+			keys = append(keys, k)
+			continue
+		}
+		runs[at].units = append(runs[at].units, u)
+	}
+	order := make([]int, len(runs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := &keys[i], &keys[j]
+		return cmp.Or(
+			boolCompare(a.expected, b.expected),
+			-cmp.Compare(a.priority, b.priority),
+			boolCompare(b.overdue, a.overdue),
+			-cmp.Compare(sizeOf(runs[i]), sizeOf(runs[j])),
+		)
+	})
+	sorted := make([]run, 0, len(runs))
+	for _, i := range order {
+		sorted = append(sorted, runs[i])
+	}
+	return sorted
+}
+
+func sizeOf(r run) float64 {
+	if r.kind != nil {
+		return r.kind.size
+	}
+	size := 0.0
+	for _, m := range r.units[0].members {
+		size += m.kind.size
+	}
+	return size
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }

@@ -2,7 +2,6 @@ package capacity
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,13 +11,13 @@ import (
 )
 
 // explain says of each pod that stays at the gate why it does.
-func (p *planner) explain(units []*unit) {
+func (p *planner) explain() {
 	released := map[types.UID]bool{}
 	for _, r := range p.decision.Releases {
 		released[r.UID] = true
 	}
 	texts := map[*fit.Class]Reason{}
-	for _, u := range units {
+	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated || released[m.pod.UID] {
 				continue
@@ -43,10 +42,10 @@ func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason
 	case u.incomplete():
 		return gangReason(u)
 	case !u.placed:
-		r, known := texts[m.class]
+		r, known := texts[m.kind.Class]
 		if !known {
-			r = p.whyNot(m.class)
-			texts[m.class] = r
+			r = p.whyNot(m.kind.Class)
+			texts[m.kind.Class] = r
 		}
 		if u.gang {
 			r.Text = fmt.Sprintf("the gang of %d cannot be placed together: %s", len(u.members), r.Text)
@@ -54,19 +53,36 @@ func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason
 		return r
 	}
 	if m.bin.tier == tierReady {
-		// It waits for another one of its gang.
-		i := slices.IndexFunc(u.members, func(m *member) bool { return m.bin.tier != tierReady })
-		if i < 0 {
+		other := u.waitsFor()
+		switch {
+		case other != nil:
+			m = other // it waits for another one of its gang
+		case u.missing > 0:
 			return gangReason(u)
+		default:
+			return Reason{Code: ReasonOrder, Text: fmt.Sprintf("node %s takes it as soon as pods that are being scheduled have landed", m.bin.name())}
 		}
-		m = u.members[i]
 	}
 	if m.bin.tier == tierMarked || m.bin.tier == tierFenced {
 		return Reason{Code: ReasonRescue, Text: fmt.Sprintf("node %s is being taken back from its retirement", m.bin.name())}
 	}
-	po := m.bin.pool
-	return Reason{Code: ReasonMachinesComing, Text: fmt.Sprintf("waiting for %s in %s, about %s from purchase to ready",
-		machines(po.arriving+po.opened), po.Name, api.ShortDuration(po.BootTime))}
+	return p.coming(m.bin)
+}
+
+// coming is the reason of a pod whose machine is on its way or to be bought.
+func (p *planner) coming(b *bin) Reason {
+	po, due := b.pool, b.due
+	if due.IsZero() {
+		due = p.snapshot.Now.Add(po.BootTime)
+	}
+	boots := "about " + api.ShortDuration(po.BootTime) + " from purchase to ready"
+	if po.SlowBoot > po.BootTime {
+		boots += ", nine in ten within " + api.ShortDuration(po.SlowBoot)
+	}
+	return Reason{
+		Code: ReasonMachinesComing, Expected: due,
+		Text: fmt.Sprintf("waiting for %s in %s, %s", machines(po.arriving+po.opened), po.Name, boots),
+	}
 }
 
 func gangReason(u *unit) Reason {
@@ -86,7 +102,7 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 		matches++
 		o := p.obstacle(po, class)
 		switch {
-		case o.code == ReasonMaximum || o.code == ReasonAway:
+		case o.code == ReasonMaximum || o.code == ReasonAway || o.code == ReasonQuota || o.code == ReasonLimit:
 			return Reason{Code: o.code, Text: o.text}
 		case o.lack != "":
 			if small.lack == "" || o.offers > small.offers {
@@ -113,4 +129,26 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 			fit.Format(small.lack, class.Requests.Amount(small.lack)), fit.Format(small.lack, small.offers))}
 	}
 	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
+}
+
+// record notes where the demand has its place.
+func (p *planner) record() {
+	number := map[*bin]int{}
+	for _, b := range p.bins {
+		if b.node == nil {
+			number[b] = len(number) + 1
+		}
+	}
+	for _, u := range p.units {
+		for _, m := range u.members {
+			if m.pod == nil || m.bin == nil {
+				continue
+			}
+			placement := Placement{Pod: m.pod.Key, UID: m.pod.UID, Node: m.bin.name()}
+			if m.bin.node == nil {
+				placement.Pool, placement.Machine = m.bin.pool.Name, number[m.bin]
+			}
+			p.decision.Placements = append(p.decision.Placements, placement)
+		}
+	}
 }

@@ -1,9 +1,7 @@
 package capacity
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,83 +24,107 @@ type obstacle struct {
 // obstacle returns what keeps the pool from buying one more machine for pods
 // of the class. What can never change by waiting comes first.
 func (p *planner) obstacle(po *pool, class *fit.Class) obstacle {
-	switch {
-	case class.Pool != "" && !po.is(class.Pool):
-		return obstacle{code: ReasonNoFit, text: "not the pool that the pod asks for"}
-	case po.Refused != "":
-		return obstacle{code: ReasonNoFit, text: po.Name + ": " + po.Refused}
-	case po.Shape == nil:
-		return obstacle{code: ReasonNoFit, text: fmt.Sprintf("what a machine of %s offers is unknown: tag the scale set or start one machine by hand", po.Name)}
-	}
-	if why := p.admits(po.Shape, class, ""); why != "" {
-		return obstacle{code: ReasonNoFit, text: fmt.Sprintf("%s does not match: %s", po.Name, why)}
+	if why := po.mismatch(class); why != "" {
+		return obstacle{code: ReasonNoFit, text: why}
 	}
 	if lack := po.offers.Lacks(class.Requests); lack != "" {
 		return obstacle{code: ReasonNoFit, lack: lack, offers: po.offers.Amount(lack)}
 	}
-	if p.before(po.AwayUntil) {
-		return obstacle{code: ReasonAway, text: fmt.Sprintf("%s: %s, next try %s", po.Name, po.AwayReason, po.AwayUntil.UTC().Format("15:04 MST"))}
-	}
-	if po.Capacity+po.opened >= po.Settings.Max {
-		return obstacle{code: ReasonMaximum, text: fmt.Sprintf("%s is at its maximum of %d", po.Name, po.Settings.Max)}
-	}
-	return obstacle{}
+	code := p.closed(po)
+	return obstacle{code: code, text: p.closedText(po, code)}
 }
 
-// cheapest returns the pool that serves the pending pods of the class at the
-// lowest price, or nil if none can grow for them.
-func (p *planner) cheapest(class *fit.Class) *pool {
-	type offer struct {
-		pool     *pool
-		extra    int // extended resources that the pods would leave idle
-		price    float64
-		machines int
+// mismatch says why the pool's machines are not for pods of the class, however
+// large they are, "" if they are.
+func (po *pool) mismatch(class *fit.Class) string {
+	switch {
+	case class.Pool != "" && !po.is(class.Pool):
+		return "not the pool that the pod asks for"
+	case po.Refused != "":
+		return po.Name + ": " + po.Refused
+	case po.Shape == nil:
+		return fmt.Sprintf("what a machine of %s offers is unknown: tag the scale set or start one machine by hand", po.Name)
 	}
-	var offers []offer
-	priced := true
-	for _, po := range p.pools {
-		if p.obstacle(po, class).code != "" {
-			continue
+	why := ""
+	for _, z := range po.zones {
+		if why = z.shape.Admits(class, ""); why == "" {
+			return ""
 		}
-		per := po.offers.Count(class.Requests, p.pending[class])
-		o := offer{pool: po, machines: (p.pending[class] + per - 1) / max(per, 1)}
-		for name := range po.Shape.Allocatable.Scalar {
-			if class.Requests.Scalar[name] == 0 {
-				o.extra++
-			}
+	}
+	return fmt.Sprintf("%s does not match: %s", po.Name, why)
+}
+
+// closed says what keeps the pool from buying one more machine for whomever,
+// "" if nothing does.
+func (p *planner) closed(po *pool) ReasonCode {
+	limits := &p.snapshot.Limits
+	switch {
+	case p.before(po.AwayUntil):
+		return ReasonAway
+	case po.Capacity+po.opened >= po.Settings.Max:
+		return ReasonMaximum
+	case limits.Machines > 0 && p.machines.count >= limits.Machines,
+		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice):
+		return ReasonLimit
+	case po.Headroom != nil && p.quotaUsed(po) >= *po.Headroom*max(po.VCPUs, 1):
+		return ReasonQuota
+	}
+	return ""
+}
+
+// quotaUsed is how much of the pool's quota the machines to buy take: its
+// family's vCPUs, or machines where these are unknown.
+func (p *planner) quotaUsed(po *pool) int {
+	if po.Family == "" || po.VCPUs == 0 {
+		return po.opened
+	}
+	used := po.VCPUs - 1 // so that a machine which fits only in part does not count
+	for _, other := range p.pools {
+		if other.Family == po.Family {
+			used += other.opened * other.VCPUs
 		}
-		priced = priced && po.Settings.PricePerHour > 0
-		offers = append(offers, o)
 	}
-	if len(offers) == 0 {
-		return nil
-	}
-	for i := range offers {
-		o := &offers[i]
-		// Prices and vCPUs do not compare: prices count only if every pool that
-		// could serve has one.
-		unit := float64(o.pool.Shape.Allocatable.MilliCPU)
-		if priced {
-			o.extra, unit = 0, o.pool.Settings.PricePerHour
+	return used
+}
+
+func (p *planner) closedText(po *pool, code ReasonCode) string {
+	limits := &p.snapshot.Limits
+	switch code {
+	case ReasonAway:
+		return fmt.Sprintf("%s: %s, next try %s", po.Name, po.AwayReason, po.AwayUntil.UTC().Format("15:04 MST"))
+	case ReasonMaximum:
+		return fmt.Sprintf("%s is at its maximum of %d", po.Name, po.Settings.Max)
+	case ReasonQuota:
+		return fmt.Sprintf("the quota %s leaves no room for a machine of %s", po.Family, po.Name)
+	case ReasonLimit:
+		switch {
+		case limits.Machines > 0 && p.machines.count >= limits.Machines:
+			return fmt.Sprintf("the pools have %d machines together and --max-machines is %d", p.machines.count, limits.Machines)
+		case po.Settings.PricePerHour <= 0:
+			return fmt.Sprintf("the price of a machine of %s is unknown and --max-hourly-price is set: tag the scale set with its price", po.Name)
 		}
-		o.price = unit * float64(o.machines)
+		return fmt.Sprintf("a machine of %s would cost more than --max-hourly-price %g allows", po.Name, limits.HourlyPrice)
 	}
-	return slices.MinFunc(offers, func(a, b offer) int {
-		return cmp.Or(cmp.Compare(a.extra, b.extra), cmp.Compare(a.price, b.price), cmp.Compare(a.machines, b.machines))
-	}).pool
+	return ""
 }
 
 // grow asks each pool for the machines that the demand or its minimum needs.
 func (p *planner) grow() {
 	for _, po := range p.pools {
-		target, why := po.Capacity+po.opened, machines(po.opened)+" for waiting pods"
-		if target < po.Settings.Min {
-			target, why = po.Settings.Min, fmt.Sprintf("the pool's minimum is %d", po.Settings.Min)
+		why := machines(po.opened) + " for waiting pods"
+		if po.opened == po.spare {
+			why = machines(po.opened) + " as a buffer"
 		}
-		if target <= po.Capacity || po.Growing || !po.Listed || po.Refused != "" || p.before(po.AwayUntil) {
+		for po.Capacity+po.opened < po.Settings.Min && p.closed(po) == "" {
+			po.opened++
+			p.machines.count++
+			p.machines.price += po.Settings.PricePerHour
+			why = fmt.Sprintf("the pool's minimum is %d", po.Settings.Min)
+		}
+		if po.opened == 0 || po.Growing || !po.Listed || po.Refused != "" || p.before(po.AwayUntil) {
 			continue
 		}
-		p.decision.Grows = append(p.decision.Grows, Grow{Pool: po.Name, From: po.Capacity, To: target, Why: why})
+		p.decision.Grows = append(p.decision.Grows, Grow{Pool: po.Name, From: po.Capacity, To: po.Capacity + po.opened, Why: why})
 	}
 }
 

@@ -1,34 +1,151 @@
 package capacity
 
 import (
-	"slices"
-
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// place finds a place for every member of the unit, or for none.
-func (p *planner) place(u *unit) {
-	if u.incomplete() {
+// serve finds a place for every unit that may have one. Who comes first is
+// served first, unless serving the largest first serves as many for less money.
+func (p *planner) serve() {
+	byAge := p.byAge()
+	first := p.attempt(byAge, nil)
+	if len(first.unplaced) == 0 && first.bought == 0 || first.bought == 0 && !p.roomForAll() {
 		return
 	}
-	u.placed = p.placeAll(u)
-	for _, m := range u.members {
-		p.pending[m.class]--
+	blocked := map[*unit]bool{}
+	for _, u := range first.unplaced {
+		blocked[u] = u.reserved == nil
+	}
+	p.undo()
+	packed := p.attempt(p.bySize(), func(u *unit) bool { return !blocked[u] })
+	better := len(packed.unplaced) < len(first.unplaced) || packed.cost < first.cost
+	if packed.complete && better {
+		return
+	}
+	p.undo()
+	p.attempt(byAge, nil)
+}
+
+// outcome is what came of placing everything in some order.
+type outcome struct {
+	unplaced []*unit
+	bought   int
+	// cost of the machines to buy: their price per hour if all pools have one,
+	// else their CPUs.
+	cost float64
+	// complete is false if the attempt was given up.
+	complete bool
+}
+
+// attempt places the runs in that order. It is given up when a unit that must
+// have a place finds none. Without such units, whoever finds no place for want
+// of room has a node kept free for it.
+func (p *planner) attempt(runs []run, must func(*unit) bool) outcome {
+	var o outcome
+	p.count(runs)
+	p.soonestFree = nil
+	for _, r := range runs {
+		p.placeRun(r)
+		for _, u := range r.units {
+			if u.placed {
+				continue
+			}
+			if must != nil && must(u) {
+				return o
+			}
+			o.unplaced = append(o.unplaced, u)
+		}
+		if last := r.units[len(r.units)-1]; must == nil && !last.placed {
+			p.reserve(r)
+		}
+	}
+	p.downsize()
+	o.bought, o.complete = len(p.bins)-p.bought, true
+	for _, b := range p.bins[p.bought:] {
+		o.cost += p.costOf(b.pool)
+	}
+	return o
+}
+
+// count notes how many pods of each kind may yet need a machine.
+func (p *planner) count(runs []run) {
+	for _, k := range p.kinds {
+		k.pending, k.scan = 0, scan{}
+	}
+	for _, r := range runs {
+		for _, u := range r.units {
+			for _, m := range u.members {
+				if u.buys {
+					m.kind.pending++
+				}
+			}
+		}
+	}
+	for _, f := range p.families {
+		f.pending = fit.Resources{}
+	}
+	for _, k := range p.kinds {
+		k.offers = nil
+		if k.family != nil {
+			k.family.expect(k, k.pending)
+		}
 	}
 }
 
-func (p *planner) placeAll(u *unit) bool {
+// served takes pods of the kind out of what may yet need a machine.
+func (k *kind) served(n int) {
+	k.pending -= n
+	if k.family != nil {
+		k.family.expect(k, -n)
+	}
+}
+
+// placeRun finds places for the units of the run, one after the other.
+func (p *planner) placeRun(r run) {
+	if r.kind == nil {
+		u := r.units[0]
+		u.placed = p.placeGang(u)
+		for _, m := range u.members {
+			m.kind.served(1)
+		}
+		return
+	}
+	k, units := r.kind, r.units
+	buys := units[0].buys
+	for len(units) > 0 {
+		b := p.find(k, buys)
+		if b == nil {
+			break // nor is there one for the next, which is like it
+		}
+		n := 1
+		if !k.tied {
+			n = max(1, b.place.Free.Count(k.Requests, len(units)))
+		}
+		b.put(p.world, k.Class, n)
+		for _, u := range units[:n] {
+			u.members[0].bin, u.placed = b, true
+		}
+		if buys {
+			k.served(n)
+		}
+		units = units[n:]
+	}
+	if buys {
+		k.served(len(units))
+	}
+}
+
+// placeGang finds a place for every member, or for none.
+func (p *planner) placeGang(u *unit) bool {
 	bins := len(p.bins)
 	for i, m := range u.members {
-		m.from = p.next[m.class]
-		m.bin = p.find(m.class, u.buys)
+		m.from = m.kind.scan
+		m.bin = p.find(m.kind, u.buys)
 		if m.bin == nil {
-			if i > 0 {
-				p.takeBack(u.members[:i+1], bins)
-			}
+			p.takeBack(u.members[:i+1], bins)
 			return false
 		}
-		m.bin.take(m.class)
+		m.bin.put(p.world, m.kind.Class, 1)
 	}
 	return true
 }
@@ -36,71 +153,118 @@ func (p *planner) placeAll(u *unit) bool {
 // takeBack undoes the placing of the members, the last of which found no
 // place, and the purchases made for them, which begin at bin number bought.
 func (p *planner) takeBack(members []*member, bought int) {
-	for _, m := range slices.Backward(members) {
+	for i := len(members) - 1; i >= 0; i-- {
+		m := members[i]
 		if m.bin != nil {
-			m.bin.give(m.class)
+			m.bin.lift(p.world, m.kind.Class, 1)
 			m.bin = nil
 		}
-		p.next[m.class] = m.from
+		m.kind.scan = m.from
 	}
-	for _, b := range p.bins[bought:] {
-		b.pool.opened--
-	}
-	p.bins = p.bins[:bought]
+	p.unbuy(bought)
 }
 
-// find returns the first place with room for a pod of the class, buying a
-// machine if there is none and it may; nil if there is no way.
-func (p *planner) find(class *fit.Class, buys bool) *bin {
-	for i := p.next[class]; i < len(p.bins); i++ {
+// undo takes back all that was placed and bought.
+func (p *planner) undo() {
+	for _, u := range p.units {
+		for _, m := range u.members {
+			if m.bin != nil {
+				m.bin.lift(p.world, m.kind.Class, 1)
+				m.bin = nil
+			}
+		}
+		for _, b := range u.reserved {
+			b.reserved, b.pool.reserving = nil, false
+		}
+		u.placed, u.reserved = false, nil
+	}
+	p.unbuy(p.bought)
+}
+
+// find returns the first place with room for one more pod of the kind, buying
+// a machine if there is none and it may; nil if there is no way.
+func (p *planner) find(k *kind, buys bool) *bin {
+	s := &k.scan
+	if v := p.world.Version(k.Class); s.version != v {
+		s.version, s.next = v, s.floor
+	}
+	for i := s.next; i < len(p.bins); i++ {
+		if row := i / blockSize; i%blockSize == 0 && row < len(p.blocks) && !p.blocks[row].Holds(k.Requests) {
+			i = min(i+blockSize, p.bought)
+			s.pass(i, true)
+			i-- // the loop's own step
+			continue
+		}
 		b := p.bins[i]
-		p.next[class] = i
 		if !buys && b.tier >= tierComing {
 			return nil
 		}
-		if p.fits(b, b.free, class) {
+		verdict := p.check(b, k.Class)
+		if verdict.Why == "" {
+			if k.Prefers() {
+				return p.preferred(i, k)
+			}
 			return b
 		}
+		s.pass(i+1, verdict.Lasting)
 	}
-	p.next[class] = len(p.bins)
 	if !buys {
 		return nil
 	}
-	po := p.cheapest(class)
-	if po == nil {
-		return nil
-	}
-	b := p.machine(po, tierNew)
-	po.opened++
-	p.bins = append(p.bins, b)
-	return b
+	return p.open(k)
 }
 
-// fits reports whether a pod of the class may go to the bin if so much is free
-// there.
-func (p *planner) fits(b *bin, free fit.Resources, class *fit.Class) bool {
-	return free.Holds(class.Requests) &&
-		(class.Pool == "" || b.pool != nil && b.pool.is(class.Pool)) &&
-		p.admits(b.shape, class, b.name()) == ""
+// pass notes that the bins before number i have no room for the kind.
+func (s *scan) pass(i int, lasting bool) {
+	if lasting && s.floor == s.next {
+		s.floor = i
+	}
+	s.next = i
 }
 
-// release lets the unit's pods through the gate if the unit may run, and a pod
-// that has waited for as long as it wants to whether it may or not.
-func (p *planner) release(u *unit) {
-	ready := u.ready()
-	for _, m := range u.members {
-		if m.pod == nil || !m.pod.Gated {
-			continue
+// preferred returns the bin that pods of the kind like best of those that cost
+// the same as bin number i, which takes one.
+func (p *planner) preferred(i int, k *kind) *bin {
+	best := p.bins[i]
+	liking := p.world.Preference(best.place, k.Class)
+	for _, b := range p.bins[i+1:] {
+		if b.tier != best.tier {
+			break
 		}
-		r := Release{Pod: m.pod.Key, UID: m.pod.UID}
-		switch {
-		case ready:
-			r.Node = m.bin.name()
-		case m.pod.MaxWait == 0 || p.before(m.pod.Created.Add(m.pod.MaxWait)):
-			continue
-		default:
-			r.Why = "it has waited for its longest wait of " + m.pod.MaxWait.String()
+		if l := p.world.Preference(b.place, k.Class); l > liking && p.check(b, k.Class).Why == "" {
+			best, liking = b, l
 		}
-		p.decision.Releases = append(p.decision.Releases, r)
 	}
+	return best
+}
+
+// check says why a pod of the class may not go to the bin.
+func (p *planner) check(b *bin, class *fit.Class) fit.Verdict {
+	switch {
+	case b.reserved != nil:
+		return fit.Verdict{Why: "kept free for another pod", Lasting: true}
+	case class.Pool != "" && (b.pool == nil || !b.pool.is(class.Pool)):
+		return fit.Verdict{Why: "not the pool that the pod asks for", Lasting: true}
+	}
+	return p.world.Check(b.place, class)
+}
+
+// roomForAll reports whether the machines that are there or coming have as much
+// room in all as the demand that may buy takes.
+func (p *planner) roomForAll() bool {
+	var free, want fit.Resources
+	for _, b := range p.bins[:p.bought] {
+		free = free.Add(b.place.Free)
+	}
+	for _, u := range p.units {
+		if u.placed || u.incomplete() {
+			continue
+		}
+		for _, m := range u.members {
+			if m.kind.size <= 1 { // else it fits nowhere anyway
+				want = want.Add(m.kind.Requests)
+			}
+		}
+	}
+	return free.Holds(want)
 }

@@ -14,17 +14,15 @@ import (
 func Plan(s Snapshot) Decision {
 	p := newPlanner(s)
 	p.holdNominated()
-	units := p.units()
-	for _, u := range units {
-		p.place(u)
-	}
-	for _, u := range units {
-		p.release(u)
-	}
+	p.addUnits()
+	p.serve()
+	p.keepBuffers()
+	p.release()
 	p.grow()
-	p.shrink(units)
+	p.shrink()
 	p.retire()
-	p.explain(units)
+	p.explain()
+	p.record()
 	return p.decision
 }
 
@@ -35,28 +33,38 @@ type planner struct {
 
 	pools  []*pool
 	byPool map[string]*pool
-	// machines are the pools' instances, and joined those that are nodes; both
+	// instances are the pools' machines, and joined those that are nodes; both
 	// by VMID.
-	machines map[string]Instance
-	joined   map[string]bool
+	instances map[string]Instance
+	joined    map[string]bool
+	// machines are all pools' together, those to buy included.
+	machines struct {
+		count int
+		price float64 // per hour
+	}
 
-	bins   []*bin // in the order in which demand is placed
+	world *fit.World
+	// largest is the most that any node or new machine has of each resource.
+	largest fit.Resources
+	// bins are in the order in which demand is placed; those from number bought
+	// on are machines to buy. blocks say what groups of the others have at most.
+	bins   []*bin
+	bought int
+	blocks []fit.Resources
 	byNode map[string]*bin
 	// unbound are the pods without a node, in the order of demand.
 	unbound []*Pod
 	// held are the pods that hold the place they were nominated for.
-	held map[*Pod]bool
-	// next is the first bin that may have room for the class: bins only fill.
-	next map[*fit.Class]int
-	// pending counts the pods of a class that still have to be placed.
-	pending  map[*fit.Class]int
-	admitted map[admission]string
-	stepped  map[*Node]bool // nodes whose next step is decided
-}
+	held map[*Pod]*bin
 
-type admission struct {
-	class *fit.Class
-	shape *fit.Shape
+	// soonestFree are the machines that may yet be kept free for a unit; nil
+	// until they are needed.
+	soonestFree []*bin
+
+	units    []*unit
+	kinds    map[*fit.Class]*kind
+	families map[string]*family
+	stepped  map[*Node]bool // nodes whose next step is decided
 }
 
 // pool is a PoolState in the planning.
@@ -64,28 +72,40 @@ type pool struct {
 	*PoolState
 	key    string        // the name without regard to case
 	offers fit.Resources // what a new machine has for pods
+	// zones are what a new machine looks like in each zone, with the machines
+	// that are there or on their way; one for a pool without zones.
+	zones []zone
 	// arriving counts the machines that were bought and are no ready node yet,
 	// and staying these and the ready nodes that are not marked.
 	arriving, staying int
 	opened            int // machines to buy
+	spare             int // those of them that are bought as a buffer
+	// reserving is true while a machine of the pool is kept free for a unit.
+	reserving bool
+}
+
+type zone struct {
+	shape    *fit.Shape
+	machines int
 }
 
 func newPlanner(s Snapshot) *planner {
 	s.Nodes = slices.SortedFunc(slices.Values(s.Nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
 	s.Pools = slices.SortedFunc(slices.Values(s.Pools), func(a, b PoolState) int { return strings.Compare(a.Name, b.Name) })
 	p := &planner{
-		snapshot: &s,
-		byPool:   map[string]*pool{},
-		machines: map[string]Instance{},
-		joined:   map[string]bool{},
-		byNode:   map[string]*bin{},
-		held:     map[*Pod]bool{},
-		next:     map[*fit.Class]int{},
-		pending:  map[*fit.Class]int{},
-		admitted: map[admission]string{},
-		stepped:  map[*Node]bool{},
+		snapshot:  &s,
+		byPool:    map[string]*pool{},
+		instances: map[string]Instance{},
+		joined:    map[string]bool{},
+		world:     fit.NewWorld(),
+		byNode:    make(map[string]*bin, len(s.Nodes)),
+		held:      map[*Pod]*bin{},
+		kinds:     map[*fit.Class]*kind{},
+		families:  map[string]*family{},
+		stepped:   map[*Node]bool{},
 	}
-	p.unbound = slices.SortedFunc(slices.Values(s.Waiting), comparePods)
+	p.unbound = slices.Clone(s.Waiting)
+	slices.SortFunc(p.unbound, comparePods)
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
@@ -107,11 +127,19 @@ func (p *planner) addPool(state *PoolState) {
 	po := &pool{PoolState: state, key: strings.ToLower(state.Name)}
 	if po.Shape != nil {
 		po.offers = po.Shape.Offers(p.snapshot.Daemons)
+		po.zones = zonesOf(state)
 	}
 	p.pools = append(p.pools, po)
 	p.byPool[po.key] = po
+	if po.Refused == "" {
+		p.machines.count += po.Capacity
+		p.machines.price += float64(po.Capacity) * po.Settings.PricePerHour
+	}
 	for _, i := range po.Instances {
-		p.machines[i.VMID] = i
+		p.instances[i.VMID] = i
+		if i.State != InstanceDeleting && po.Shape != nil {
+			po.zoneOf(i.Zone).machines++
+		}
 	}
 }
 
@@ -123,17 +151,6 @@ func comparePods(a, b *Pod) int {
 		strings.Compare(a.Key.Namespace, b.Key.Namespace),
 		strings.Compare(a.Key.Name, b.Key.Name),
 	)
-}
-
-// admits is Shape.admits, judged once for each class and shape.
-func (p *planner) admits(shape *fit.Shape, class *fit.Class, nodeName string) string {
-	key := admission{class, shape}
-	why, known := p.admitted[key]
-	if !known {
-		why = shape.Admits(class, nodeName)
-		p.admitted[key] = why
-	}
-	return why
 }
 
 // before reports whether t is still to come, and asks for a plan then.

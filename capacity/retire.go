@@ -49,6 +49,8 @@ func (p *planner) takenBack(n *Node, po *pool) bool {
 		p.restore(n, "pod "+work[0].Key.String()+" is on it")
 	case b != nil && b.planned > 0:
 		p.rescue(n, b.planned)
+	case b != nil && b.spare:
+		p.restore(n, "it is kept as the pool's buffer")
 	case n.Fence != "" && (n.Retirement == nil || n.Retirement.EmptySince == nil):
 		p.restore(n, "its retirement is not recorded")
 	default:
@@ -113,7 +115,7 @@ func (p *planner) deleting(n *Node, po *pool) {
 	for _, pod := range p.work(n) {
 		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name})
 	}
-	machine, there := p.machines[n.Deleting]
+	machine, there := p.instances[n.Deleting]
 	switch {
 	case !there:
 		p.step(n, Step{Kind: StepForget, Why: "its machine is gone"})

@@ -25,11 +25,11 @@ func veto(n *Node, po *pool) string {
 }
 
 // shrink marks the nodes whose absence the demand would not notice.
-func (p *planner) shrink(units []*unit) {
-	waiting := waitingClasses(units)
+func (p *planner) shrink() {
+	waiting := p.waitingClasses()
 	candidates := map[*pool][]*bin{}
 	for _, b := range p.bins {
-		if b.tier != tierReady || veto(b.node, b.pool) != "" || b.planned > 0 || b.stay.rank > 0 {
+		if b.tier != tierReady || veto(b.node, b.pool) != "" || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 {
 			continue
 		}
 		if !p.wanted(b, waiting) && !p.settlingIn(b) {
@@ -53,17 +53,17 @@ func (p *planner) shrink(units []*unit) {
 // waitingClasses returns the classes of the demand that has no place on a ready
 // node. A gang that cannot be placed now would not run on the nodes that are
 // there either, so it keeps none.
-func waitingClasses(units []*unit) []*fit.Class {
+func (p *planner) waitingClasses() []*fit.Class {
 	seen := map[*fit.Class]bool{}
 	var classes []*fit.Class
-	for _, u := range units {
+	for _, u := range p.units {
 		if u.gang && !u.placed {
 			continue
 		}
 		for _, m := range u.members {
-			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.class] {
-				seen[m.class] = true
-				classes = append(classes, m.class)
+			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.kind.Class] {
+				seen[m.kind.Class] = true
+				classes = append(classes, m.kind.Class)
 			}
 		}
 	}
@@ -73,8 +73,10 @@ func waitingClasses(units []*unit) []*fit.Class {
 // wanted reports whether a waiting class could use the node once the work that
 // ends by itself has ended.
 func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
-	later := b.free.Add(b.node.load().Batch)
-	return slices.ContainsFunc(waiting, func(c *fit.Class) bool { return p.fits(b, later, c) })
+	later := b.place.Free.Add(b.node.load().Batch)
+	return slices.ContainsFunc(waiting, func(c *fit.Class) bool {
+		return later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == ""
+	})
 }
 
 // settlingIn reports whether the node received work a short while ago: where
@@ -94,7 +96,7 @@ func (p *planner) restoreMinimum(po *pool) {
 		if b.pool != po || b.tier != tierMarked && b.tier != tierFenced {
 			continue
 		}
-		if b.planned > 0 || veto(b.node, po) != "" {
+		if b.planned > 0 || b.spare || veto(b.node, po) != "" {
 			short-- // it is taken back anyway
 			continue
 		}

@@ -53,8 +53,12 @@ type PoolState struct {
 	Growing bool
 	// Shape is what a new machine offers; nil if unknown.
 	Shape *fit.Shape
-	// BootTime is how long a machine takes from purchase to ready.
+	// BootTime is how long a machine takes from purchase to ready, the median.
 	BootTime time.Duration
+	// SlowBoot is what nine in ten machines need at most; 0 if unknown.
+	SlowBoot time.Duration
+	// Asked is when the pool last grew; zero if unknown.
+	Asked time.Time
 	// AwayUntil and AwayReason keep the pool from growing after a refusal.
 	AwayUntil  time.Time
 	AwayReason string
@@ -101,6 +105,8 @@ type Node struct {
 	// HoldUntil keeps the node from the next step after a failed one, and
 	// FenceAfter from the next fence after one that could not be proved.
 	HoldUntil, FenceAfter time.Time
+	// Freed is when work last ended on the node; zero if nobody saw it.
+	Freed time.Time
 	// Load is what stands on the node; nil for nothing.
 	Load *Load
 }
@@ -122,8 +128,9 @@ type Load struct {
 	Daemons, Others fit.Resources
 	// Batch is the part of Others that ends by itself.
 	Batch fit.Resources
-	// Counts are the classes of the pods.
+	// Counts are the classes of the pods, and Gangs those that are in a gang.
 	Counts []fit.Count
+	Gangs  []*Pod
 	// Work is how many pods keep the node from being empty, Permanent how many
 	// of these are expected to run for ever.
 	Work, Permanent int
@@ -146,6 +153,9 @@ func NewLoad(pods []*Pod) *Load {
 		l.Counts[i].N++
 		if p.Terminating {
 			l.Counts[i].Terminating++
+		}
+		if p.Gang != "" && !p.OthersGate {
+			l.Gangs = append(l.Gangs, p)
 		}
 		l.add(p)
 	}

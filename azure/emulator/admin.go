@@ -15,6 +15,8 @@ import (
 //	GET    /emulator/roles            the role assignments
 //	POST   /emulator/roles            replaces them by a list of RoleAssignment
 //	POST   /emulator/scheduledevents  announces a ScheduledEvent
+//
+// Below /emulator/vms/VMID each machine has an IMDS of its own; see IMDSPath.
 func (c *Cloud) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /emulator/history", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, emptyList(c.History())) })

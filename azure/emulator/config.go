@@ -111,6 +111,9 @@ type ScaleSet struct {
 	// OSDiskGB is the size of the machines' OS disk as the set's model says it;
 	// 0 leaves it to the image, and the model says nothing.
 	OSDiskGB int `json:"osDiskGB,omitempty"`
+	// TerminateNotice is how long before a machine is deleted its Terminate event
+	// is announced, unless it is approved; 0 is Azure's default of none.
+	TerminateNotice metav1.Duration `json:"terminateNotice,omitempty"`
 	// BootTime is how long a machine takes from the request until its agent
 	// runs; 8 s to 15 s. Azure reports it provisioned after half of that.
 	BootTime Range `json:"bootTime,omitempty"`

@@ -20,7 +20,8 @@ const (
 	InstanceBooted EventKind = "booted"
 	// InstanceFailed: Azure could not provision the instance.
 	InstanceFailed EventKind = "failed"
-	// InstanceDeleting: a deletion was accepted; the machine stops now.
+	// InstanceDeleting: a deletion was accepted, and any notice of it is over;
+	// the machine stops now.
 	InstanceDeleting EventKind = "deleting"
 	// InstanceDeleted: the instance no longer exists.
 	InstanceDeleted EventKind = "deleted"
@@ -28,6 +29,9 @@ const (
 	InstanceStopping EventKind = "stopping"
 	// InstanceStarting: a start, restart or reimage was accepted.
 	InstanceStarting EventKind = "starting"
+	// EventApproved: a machine that a scheduled event lists need not wait for
+	// its time; one Event for each machine.
+	EventApproved EventKind = "approved"
 )
 
 // How says what caused an Event.

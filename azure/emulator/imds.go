@@ -20,19 +20,34 @@ const (
 // /emulator/ what only the emulator has.
 func (c *Cloud) IMDSHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/metadata/instance", c.imds(IMDSInstance, instanceVersion, c.serveInstance))
-	mux.HandleFunc("/metadata/identity/oauth2/token", c.imds(IMDSToken, tokenVersion, c.serveToken))
-	mux.HandleFunc("/metadata/scheduledevents", c.imds(IMDSScheduledEvents, scheduledVersion, c.serveScheduledEvents))
+	mux.Handle("/metadata/", c.metadataHandler(c.masterHost()))
+	mux.HandleFunc(machinePath+"metadata/", c.serveMachine)
+	mux.Handle("/emulator/", c.adminHandler())
+	return mux
+}
+
+// metadataHandler serves the instance metadata service of one machine.
+func (c *Cloud) metadataHandler(h host) http.Handler {
+	mux := http.NewServeMux()
+	for path, endpoint := range map[string]struct {
+		name, oldest string
+		serve        func(host, http.ResponseWriter, *http.Request)
+	}{
+		"/metadata/instance":              {IMDSInstance, instanceVersion, c.serveInstance},
+		"/metadata/identity/oauth2/token": {IMDSToken, tokenVersion, c.serveToken},
+		"/metadata/scheduledevents":       {IMDSScheduledEvents, scheduledVersion, c.serveScheduledEvents},
+	} {
+		mux.HandleFunc(path, c.imds(h, endpoint.name, endpoint.oldest, func(w http.ResponseWriter, r *http.Request) { endpoint.serve(h, w, r) }))
+	}
 	mux.HandleFunc("/metadata/", func(w http.ResponseWriter, r *http.Request) {
 		imdsError(w, http.StatusNotFound, "not_found", "No such resource: "+r.URL.Path)
 	})
-	mux.Handle("/emulator/", c.adminHandler())
 	return mux
 }
 
 // imds does what every IMDS endpoint does before its own work.
 // Source: Azure documentation, "Azure Instance Metadata Service".
-func (c *Cloud) imds(name, oldest string, serve http.HandlerFunc) http.HandlerFunc {
+func (c *Cloud) imds(h host, name, oldest string, serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		effect := c.fault(r, name, "")
 		if e := effect.Error; e != nil {
@@ -54,7 +69,7 @@ func (c *Cloud) imds(name, oldest string, serve http.HandlerFunc) http.HandlerFu
 			imdsError(w, http.StatusBadRequest, "invalid_request", fmt.Sprintf("api-version %q is not supported: use %s", version, oldest))
 			return
 		}
-		if seconds := c.throttled("imds", c.cfg.Limits.IMDS); seconds > 0 {
+		if seconds := c.throttled("imds/"+h.vmID, c.cfg.Limits.IMDS); seconds > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(seconds))
 			imdsError(w, http.StatusTooManyRequests, "too_many_requests", "Too many requests: at most 5 a second are served")
 			return
@@ -70,22 +85,22 @@ func imdsError(w http.ResponseWriter, status int, code, text string) {
 	writeJSON(w, status, map[string]string{"error": code, "error_description": text})
 }
 
-func (c *Cloud) serveInstance(w http.ResponseWriter, _ *http.Request) {
+func (c *Cloud) serveInstance(h host, w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"compute": map[string]any{
 			"azEnvironment":     c.cfg.Environment,
 			"location":          c.cfg.Location,
-			"name":              c.cfg.Master.Name,
+			"name":              h.name,
 			"osType":            "Linux",
 			"provider":          "Microsoft.Compute",
 			"resourceGroupName": c.cfg.ResourceGroup,
-			"resourceId":        c.cfg.masterID(),
+			"resourceId":        h.resourceID,
 			"subscriptionId":    c.cfg.SubscriptionID,
 			"tagsList":          []any{},
-			"vmId":              c.cfg.Master.VMID,
-			"vmScaleSetName":    c.cfg.Master.ScaleSet,
-			"vmSize":            c.cfg.Master.Size,
-			"zone":              "",
+			"vmId":              h.vmID,
+			"vmScaleSetName":    h.scaleSet,
+			"vmSize":            h.size,
+			"zone":              h.zone,
 		},
 		"network": map[string]any{"interface": []any{}},
 	})
@@ -93,7 +108,11 @@ func (c *Cloud) serveInstance(w http.ResponseWriter, _ *http.Request) {
 
 // serveToken issues an access token. All its values are strings, as IMDS sends
 // them.
-func (c *Cloud) serveToken(w http.ResponseWriter, r *http.Request) {
+func (c *Cloud) serveToken(h host, w http.ResponseWriter, r *http.Request) {
+	if h.set != nil {
+		imdsError(w, http.StatusBadRequest, "invalid_request", "Identity not found")
+		return
+	}
 	q := r.URL.Query()
 	resource := q.Get("resource")
 	if resource == "" {

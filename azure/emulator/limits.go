@@ -19,7 +19,7 @@ type Limits struct {
 	Updates Limit `json:"updates,omitempty"`
 	// Reads of one scale set: 12 a minute, burst 36.
 	Reads Limit `json:"reads,omitempty"`
-	// IMDS requests of the master: 300 a minute, burst 5.
+	// IMDS requests of one machine: 300 a minute, burst 5.
 	IMDS Limit `json:"imds,omitempty"`
 }
 

@@ -71,6 +71,9 @@ type instance struct {
 	up bool
 }
 
+// name is what Azure calls the machine.
+func (i *instance) name() string { return i.set.Name + "_" + i.id }
+
 // VM is a machine as observers see it.
 type VM struct {
 	// Set is the scale set's name, InstanceID the machine's ID in it.
@@ -181,10 +184,15 @@ func (c *Cloud) booted(i *instance) {
 	c.notify(func(o Observer) { o.OnBoot(vm) })
 }
 
-// stop takes the machine down; what was to become of it is void.
+// stop takes the machine down; nobody waits for it any longer.
 func (c *Cloud) stop(i *instance) {
-	i.epoch++
 	c.settle(i)
+	c.silence(i)
+}
+
+// silence takes the machine down; what was to become of it is void.
+func (c *Cloud) silence(i *instance) {
+	i.epoch++
 	if !i.up {
 		return
 	}

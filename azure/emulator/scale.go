@@ -151,23 +151,34 @@ func (c *Cloud) findInstances(group, name string, ids []string) (*scaleSet, []*i
 	return s, found, nil
 }
 
-// delete stops the machines at once and removes them a little later. Machines
-// that are being deleted already are waited for, not deleted again.
+// delete stops the machines and removes them a little later. Those of a set
+// with termination notices stop when theirs is over; all others at once.
+// Machines that are being deleted already are waited for, not deleted again.
 func (c *Cloud) delete(who caller, s *scaleSet, victims []*instance, how How) *operation {
 	for _, i := range victims {
 		if i.state == deleting {
 			continue
 		}
-		c.stop(i)
-		i.state, i.power = deleting, powerStopping
-		c.record(InstanceDeleting, i, who.name, how)
-		c.afterFor(i, c.draw(c.cfg.DeleteTime), func() {
-			c.remove(i)
-			c.record(InstanceDeleted, i, who.name, how)
-			c.settle(i)
-		})
+		c.settle(i)
+		i.state = deleting
+		if notice := s.TerminateNotice.Duration; notice > 0 && i.up && how != ByScheduledEvent {
+			c.announce("Terminate", notice, []*instance{i}, func() { c.takeDown(who, i, how) })
+		} else {
+			c.takeDown(who, i, how)
+		}
 	}
 	return c.newOperation(s, victims)
+}
+
+func (c *Cloud) takeDown(who caller, i *instance, how How) {
+	c.silence(i)
+	i.power = powerStopping
+	c.record(InstanceDeleting, i, who.name, how)
+	c.afterFor(i, c.draw(c.cfg.DeleteTime), func() {
+		c.remove(i)
+		c.record(InstanceDeleted, i, who.name, how)
+		c.settle(i)
+	})
 }
 
 // The actions on instances besides deletion.

@@ -22,11 +22,17 @@ type ScheduledEvent struct {
 }
 
 type pendingEvent struct {
-	ScheduledEvent
-	id        string
+	id, kind  string
 	notBefore time.Time
 	machines  []*instance
+	happen    func()
 	started   bool
+}
+
+// covers reports whether a machine with the IMDS sees the event: one of the
+// same set does, which here is one placement group, and the master sees all.
+func (p *pendingEvent) covers(h host) bool {
+	return h.set == nil || slices.ContainsFunc(p.machines, func(i *instance) bool { return i.set == h.set })
 }
 
 type scheduledEvents struct {
@@ -47,11 +53,21 @@ func (c *Cloud) Schedule(e ScheduledEvent) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p := &pendingEvent{ScheduledEvent: e, id: c.newUUID(), notBefore: c.now.Add(e.Notice.Duration), machines: machines}
+	return c.announce(e.Type, e.Notice.Duration, machines, func() {
+		if e.Type == "Preempt" || e.Type == "Terminate" {
+			c.takeMachines(machines)
+		}
+	}), nil
+}
+
+// announce lists an event until its notice is over or it is approved, and then
+// lets it happen.
+func (c *Cloud) announce(kind string, notice time.Duration, machines []*instance, happen func()) string {
+	p := &pendingEvent{id: c.newUUID(), kind: kind, notBefore: c.now.Add(notice), machines: machines, happen: happen}
 	c.scheduled.events = append(c.scheduled.events, p)
 	c.scheduled.incarnation++
-	c.after(e.Notice.Duration, func() { c.startEvent(p) })
-	return p.id, nil
+	c.after(notice, func() { c.startEvent(p) })
+	return p.id
 }
 
 func (c *Cloud) startEvent(p *pendingEvent) {
@@ -64,11 +80,13 @@ func (c *Cloud) startEvent(p *pendingEvent) {
 		c.scheduled.events = slices.DeleteFunc(c.scheduled.events, func(other *pendingEvent) bool { return other == p })
 		c.scheduled.incarnation++
 	})
-	if p.Type != "Preempt" && p.Type != "Terminate" {
-		return
-	}
+	p.happen()
+}
+
+// takeMachines is Azure itself deleting machines.
+func (c *Cloud) takeMachines(machines []*instance) {
 	var victims []*instance
-	for _, i := range p.machines {
+	for _, i := range machines {
 		if i.state != deleting {
 			victims = append(victims, i)
 		}
@@ -81,17 +99,23 @@ func (c *Cloud) startEvent(p *pendingEvent) {
 }
 
 // approveEvents lets the events start that the client no longer waits for.
-func (c *Cloud) approveEvents(ids []string) bool {
+func (c *Cloud) approveEvents(h host, ids []string) bool {
 	c.begin()
 	defer c.end()
 	known := true
 	for _, id := range ids {
-		n := slices.IndexFunc(c.scheduled.events, func(p *pendingEvent) bool { return p.id == id })
+		n := slices.IndexFunc(c.scheduled.events, func(p *pendingEvent) bool { return p.id == id && p.covers(h) })
 		if n < 0 {
 			known = false
 			continue
 		}
-		c.startEvent(c.scheduled.events[n])
+		p := c.scheduled.events[n]
+		if !p.started {
+			for _, i := range p.machines {
+				c.record(EventApproved, i, h.name, ByScheduledEvent)
+			}
+		}
+		c.startEvent(p)
 	}
 	return known
 }
@@ -115,28 +139,31 @@ type scheduledEntry struct {
 	DurationInSeconds int
 }
 
-func (c *Cloud) scheduledDocument() scheduledDocument {
+func (c *Cloud) scheduledDocument(h host) scheduledDocument {
 	c.begin()
 	defer c.end()
 	doc := scheduledDocument{DocumentIncarnation: c.scheduled.incarnation, Events: []scheduledEntry{}}
 	for _, p := range c.scheduled.events {
-		e := scheduledEntry{EventID: p.id, EventStatus: "Scheduled", EventType: p.Type, ResourceType: "VirtualMachine", Resources: []string{}, EventSource: "Platform", DurationInSeconds: -1}
+		if !p.covers(h) {
+			continue
+		}
+		e := scheduledEntry{EventID: p.id, EventStatus: "Scheduled", EventType: p.kind, ResourceType: "VirtualMachine", Resources: []string{}, EventSource: "Platform", DurationInSeconds: -1}
 		if p.started {
 			e.EventStatus = "Started"
 		} else {
 			e.NotBefore = p.notBefore.UTC().Format(http.TimeFormat)
 		}
 		for _, i := range p.machines {
-			e.Resources = append(e.Resources, i.set.Name+"_"+i.id)
+			e.Resources = append(e.Resources, i.name())
 		}
 		doc.Events = append(doc.Events, e)
 	}
 	return doc
 }
 
-func (c *Cloud) serveScheduledEvents(w http.ResponseWriter, r *http.Request) {
+func (c *Cloud) serveScheduledEvents(h host, w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
-		writeJSON(w, http.StatusOK, c.scheduledDocument())
+		writeJSON(w, http.StatusOK, c.scheduledDocument(h))
 		return
 	}
 	var approval struct {
@@ -152,7 +179,7 @@ func (c *Cloud) serveScheduledEvents(w http.ResponseWriter, r *http.Request) {
 	for _, s := range approval.StartRequests {
 		ids = append(ids, s.EventID)
 	}
-	if !c.approveEvents(ids) {
+	if !c.approveEvents(h, ids) {
 		imdsError(w, http.StatusBadRequest, "invalid_request", "An event of the approval does not exist")
 		return
 	}

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -27,6 +28,11 @@ func (c *Cloud) viewSet(s *scaleSet) armcompute.VirtualMachineScaleSet {
 				CreateOption: to.Ptr(armcompute.DiskCreateOptionTypesFromImage), DiskSizeGB: to.Ptr(int32(s.OSDiskGB)),
 			},
 		}
+	}
+	if notice := s.TerminateNotice.Duration; notice > 0 {
+		profile.ScheduledEventsProfile = &armcompute.ScheduledEventsProfile{TerminateNotificationProfile: &armcompute.TerminateNotificationProfile{
+			Enable: to.Ptr(true), NotBeforeTimeout: to.Ptr(fmt.Sprintf("PT%dS", int(notice.Seconds()))),
+		}}
 	}
 	tags := map[string]*string{}
 	for k, v := range s.Tags {
@@ -58,7 +64,7 @@ func (c *Cloud) viewVM(i *instance, withInstanceView bool) armcompute.VirtualMac
 	vm := armcompute.VirtualMachineScaleSetVM{
 		ID:         to.Ptr(c.instanceID(i)),
 		InstanceID: to.Ptr(i.id),
-		Name:       to.Ptr(i.set.Name + "_" + i.id),
+		Name:       to.Ptr(i.name()),
 		Type:       to.Ptr("Microsoft.Compute/virtualMachineScaleSets/virtualMachines"),
 		Location:   to.Ptr(c.cfg.Location),
 		SKU:        &armcompute.SKU{Name: to.Ptr(i.set.Size), Tier: to.Ptr("Standard")},

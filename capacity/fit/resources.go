@@ -95,22 +95,24 @@ func (r Resources) combine(o Resources, op func(a, b int64) int64) Resources {
 	return r
 }
 
-// take subtracts n times o in place; the map must be r's own.
-func (r *Resources) take(o Resources, n int64) {
+// Take subtracts n times o in place, or adds it for a negative n. The map must
+// be r's own.
+func (r *Resources) Take(o Resources, times int) {
+	n := int64(times)
 	if r.Scalar == nil && len(o.Scalar) > 0 {
 		r.Scalar = make(map[corev1.ResourceName]int64, len(o.Scalar))
 	}
-	r.MilliCPU = addSaturated(r.MilliCPU, -times(o.MilliCPU, n))
-	r.Memory = addSaturated(r.Memory, -times(o.Memory, n))
-	r.EphemeralStorage = addSaturated(r.EphemeralStorage, -times(o.EphemeralStorage, n))
-	r.Pods = addSaturated(r.Pods, -times(o.Pods, n))
+	r.MilliCPU = addSaturated(r.MilliCPU, -scaled(o.MilliCPU, n))
+	r.Memory = addSaturated(r.Memory, -scaled(o.Memory, n))
+	r.EphemeralStorage = addSaturated(r.EphemeralStorage, -scaled(o.EphemeralStorage, n))
+	r.Pods = addSaturated(r.Pods, -scaled(o.Pods, n))
 	for name, v := range o.Scalar {
-		r.Scalar[name] = addSaturated(r.Scalar[name], -times(v, n))
+		r.Scalar[name] = addSaturated(r.Scalar[name], -scaled(v, n))
 	}
 }
 
-// times multiplies, saturating instead of overflowing.
-func times(a, n int64) int64 {
+// scaled multiplies, saturating instead of overflowing.
+func scaled(a, n int64) int64 {
 	if n == 1 {
 		return a
 	}
@@ -179,6 +181,25 @@ func (r Resources) Count(request Resources, limit int) int {
 		per(r.Scalar[name], want)
 	}
 	return int(n)
+}
+
+// Ratio returns how many times r is as large as o in the resource in which it
+// is the largest multiple; what o does not have does not count.
+func (r Resources) Ratio(o Resources) float64 {
+	ratio := 0.0
+	per := func(want, have int64) {
+		if have > 0 {
+			ratio = max(ratio, float64(want)/float64(have))
+		}
+	}
+	per(r.MilliCPU, o.MilliCPU)
+	per(r.Memory, o.Memory)
+	per(r.EphemeralStorage, o.EphemeralStorage)
+	per(r.Pods, o.Pods)
+	for name, want := range r.Scalar {
+		per(want, o.Scalar[name])
+	}
+	return ratio
 }
 
 // Amount returns the amount of one resource.

@@ -35,14 +35,32 @@ func (w *World) Add(shape *Shape, name string, free Resources, standing []Count)
 	return &Place{shape: shape, name: name, Free: free, standing: standing}
 }
 
+// Reshape turns a place without planned pods that does not exist yet into
+// another one.
+func (w *World) Reshape(p *Place, shape *Shape, free Resources) {
+	free.Scalar = maps.Clone(free.Scalar)
+	p.shape, p.Free = shape, free
+}
+
+// Admits reports why the place would keep pods of the class off whatever room
+// and whatever other pods it has; "" if it would not.
+func (p *Place) Admits(c *Class) string { return p.shape.Admits(c, p.name) }
+
+// Preference is how much pods of the class like the place; more is better.
+func (w *World) Preference(*Place, *Class) int { return 0 }
+
+// Prefers reports whether pods of the class like some places better than
+// others.
+func (c *Class) Prefers() bool { return false }
+
 // Remove takes a place without planned pods out of the world again.
 func (w *World) Remove(*Place) {}
 
 // Put plans n pods of the class onto the place, and Lift takes them back.
-func (w *World) Put(p *Place, c *Class, n int) { p.Free.take(c.Requests, int64(n)) }
+func (w *World) Put(p *Place, c *Class, n int) { p.Free.Take(c.Requests, n) }
 
 // Lift takes back what Put planned.
-func (w *World) Lift(p *Place, c *Class, n int) { p.Free.take(c.Requests, -int64(n)) }
+func (w *World) Lift(p *Place, c *Class, n int) { p.Free.Take(c.Requests, -n) }
 
 // Verdict says why a pod may not go to a place.
 type Verdict struct {

@@ -1,0 +1,313 @@
+package capacity
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
+)
+
+// family is the pools whose machines would take some kinds of pods, whatever
+// their size: kinds with the same pools can share a machine of any of them.
+type family struct {
+	pools []*pool
+	// priced is true if all of them have a price: prices and CPUs do not compare.
+	priced bool
+	// pending is what the family's pods without a place request in all.
+	pending fit.Resources
+}
+
+// expect adds n pods of the kind to the pending ones, unless they are too large
+// for any machine.
+func (f *family) expect(k *kind, n int) {
+	if k.fits {
+		f.pending.Take(k.Requests, -n)
+	}
+}
+
+// price is what a machine costs, in the family's unit.
+func (f *family) price(po *pool) float64 {
+	if f.priced {
+		return po.Settings.PricePerHour
+	}
+	return float64(po.offers.MilliCPU) / 1000
+}
+
+// costOf is what a machine of the pool costs where pools of different families
+// are compared.
+func (p *planner) costOf(po *pool) float64 { return p.everyPool().price(po) }
+
+// everyPool is the family of all pools that may be bought from.
+func (p *planner) everyPool() *family {
+	return p.familyOf(func(po *pool) bool { return po.Refused == "" && po.Shape != nil })
+}
+
+// familyOf returns the family of the pools that are in it.
+func (p *planner) familyOf(in func(*pool) bool) *family {
+	key := make([]byte, len(p.pools))
+	for i, po := range p.pools {
+		if in(po) {
+			key[i] = 1
+		}
+	}
+	f := p.families[string(key)]
+	if f == nil {
+		f = &family{priced: true}
+		for i, po := range p.pools {
+			if key[i] == 1 {
+				f.pools = append(f.pools, po)
+				f.priced = f.priced && po.Settings.PricePerHour > 0
+			}
+		}
+		p.families[string(key)] = f
+	}
+	return f
+}
+
+// join finds the kind's family.
+func (p *planner) join(k *kind) {
+	if k.family == nil {
+		k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
+		k.fits = slices.ContainsFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
+		k.family.expect(k, k.pending)
+	}
+}
+
+// offer is a pool whose machine could take a pod of some kind.
+type offer struct {
+	pool *pool
+	// idle is how many extended resources of the machine the pod does not ask
+	// for. It counts where there are no prices: a GPU is dearer than its CPUs.
+	idle  int
+	price float64
+	// machines is how many of them the pending pods would need, a fraction for
+	// the last one.
+	machines float64
+	// spot breaks ties: machines that Azure may take back cost less.
+	spot bool
+}
+
+// offersFor returns the pools that could serve the kind, cheapest first. The
+// order holds until half of the pending pods are served.
+func (p *planner) offersFor(k *kind) []offer {
+	p.join(k)
+	if k.offers != nil && k.pending > k.offersUntil {
+		return k.offers
+	}
+	f := k.family
+	most := p.mostOnOne(k)
+	offers := make([]offer, 0, len(f.pools))
+	for _, po := range f.pools {
+		if !po.offers.Holds(k.Requests) {
+			continue
+		}
+		o := offer{pool: po, price: f.price(po), spot: po.Spot}
+		per := po.offers.Count(k.Requests, min(most, max(1, k.pending)))
+		o.machines = max(1, float64(k.pending)/float64(per), f.pending.Ratio(po.offers))
+		o.price *= o.machines
+		if !f.priced {
+			o.idle = idleExtras(po, k)
+		}
+		offers = append(offers, o)
+	}
+	slices.SortStableFunc(offers, func(a, b offer) int {
+		return cmp.Or(
+			cmp.Compare(a.idle, b.idle),
+			cmp.Compare(a.price, b.price),
+			boolCompare(b.spot, a.spot),
+			cmp.Compare(a.machines, b.machines),
+		)
+	})
+	k.offers, k.offersUntil = offers, k.pending/2
+	return offers
+}
+
+// idleExtras counts the extended resources of the pool's machines that the
+// kind does not ask for.
+func idleExtras(po *pool, k *kind) int {
+	n := 0
+	for name := range po.offers.Scalar {
+		if k.Requests.Scalar[name] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// fewOnOne is the most pods of a tied kind that are tried out on one machine.
+const fewOnOne = 8
+
+// mostOnOne is how many pods of the kind one empty machine takes at most for
+// other reasons than room, such as host ports or a rule to spread.
+func (p *planner) mostOnOne(k *kind) int {
+	if !k.tied {
+		return mostExpected
+	}
+	if k.most > 0 {
+		return k.most
+	}
+	k.most = mostExpected
+	i := slices.IndexFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
+	if i < 0 {
+		return k.most
+	}
+	b := p.machine(k.family.pools[i], k.family.pools[i].nextZone(), tierNew)
+	n := 0
+	for n < fewOnOne && p.world.Check(b.place, k.Class).Why == "" {
+		b.put(p.world, k.Class, 1)
+		n++
+	}
+	if n > 0 && n < fewOnOne && b.place.Free.Holds(k.Requests) {
+		k.most = n
+	}
+	b.lift(p.world, k.Class, n)
+	p.world.Remove(b.place)
+	return k.most
+}
+
+// open buys a machine for a pod of the kind, the one that serves the pending
+// pods of its family at the lowest price; nil if none can be had.
+func (p *planner) open(k *kind) *bin {
+	elsewhere := false
+	for _, o := range p.offersFor(k) {
+		if p.closed(o.pool) != "" {
+			continue
+		}
+		b, verdict := p.buy(o.pool, k)
+		if b != nil {
+			return b
+		}
+		elsewhere = elsewhere || !verdict.Lasting
+	}
+	if elsewhere {
+		return p.enlarge(k)
+	}
+	return nil
+}
+
+// buy buys a machine of the pool for a pod of the kind. In a pool with several
+// zones that may take more than one machine, until one is in the right zone.
+func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
+	before := len(p.bins)
+	var verdict fit.Verdict
+	for range po.zones {
+		if p.closed(po) != "" {
+			break
+		}
+		b := p.machine(po, po.nextZone(), tierNew)
+		p.spend(b, 1)
+		p.bins = append(p.bins, b)
+		if verdict = p.world.Check(b.place, k.Class); verdict.Why == "" {
+			return b, verdict
+		}
+	}
+	p.unbuy(before)
+	return nil, verdict
+}
+
+// unbuy takes back the purchases from bin number first on.
+func (p *planner) unbuy(first int) {
+	for _, b := range slices.Backward(p.bins[first:]) {
+		p.spend(b, -1)
+		p.world.Remove(b.place)
+	}
+	p.bins = p.bins[:first]
+}
+
+// enlarge exchanges a machine to buy for the largest that takes its pods and
+// one more of the kind, which has to be with them; nil if there is none.
+func (p *planner) enlarge(k *kind) *bin {
+	largest := slices.SortedStableFunc(slices.Values(k.family.pools), func(a, b *pool) int {
+		return -cmp.Compare(p.size(a.offers), p.size(b.offers))
+	})
+	for _, b := range p.bins[p.bought:] {
+		if b.place.Free.Holds(k.Requests) {
+			continue // it is not for want of room
+		}
+		before := b.pool
+		for _, po := range largest {
+			if p.size(po.offers) <= p.size(before.offers) {
+				break
+			}
+			if p.closed(po) != "" || !p.exchange(b, po) {
+				continue
+			}
+			if p.world.Check(b.place, k.Class).Why == "" {
+				return b
+			}
+			p.exchange(b, before)
+			break
+		}
+	}
+	return nil
+}
+
+// downsize exchanges every machine to buy for the cheapest that takes its pods.
+func (p *planner) downsize() {
+	f := p.everyPool()
+	cheapest := slices.SortedStableFunc(slices.Values(f.pools), func(a, b *pool) int {
+		return cmp.Or(cmp.Compare(f.price(a), f.price(b)), boolCompare(b.Spot, a.Spot))
+	})
+	for _, b := range p.bins[p.bought:] {
+		content := b.pool.offers.Sub(b.place.Free)
+		for _, po := range cheapest {
+			if f.price(po) >= f.price(b.pool) {
+				break
+			}
+			if po.offers.Holds(content) && (f.priced || len(po.offers.Scalar) <= len(b.pool.offers.Scalar)) && p.closed(po) == "" && p.exchange(b, po) {
+				break
+			}
+		}
+	}
+}
+
+// exchange makes the machine to buy one of another pool, if that takes all the
+// pods that are planned for it.
+func (p *planner) exchange(b *bin, po *pool) bool {
+	before, contents := b.pool, b.contents
+	p.become(b, po)
+	if p.fill(b, contents) {
+		return true
+	}
+	p.become(b, before)
+	for _, c := range contents {
+		b.put(p.world, c.Class, c.N)
+	}
+	return false
+}
+
+// become makes the machine to buy an empty one of the pool.
+func (p *planner) become(b *bin, po *pool) {
+	for _, c := range b.contents {
+		p.world.Lift(b.place, c.Class, c.N)
+	}
+	p.spend(b, -1)
+	b.pool, b.zone, b.contents, b.planned = po, po.nextZone(), nil, 0
+	p.spend(b, 1)
+	p.world.Reshape(b.place, b.zone.shape, po.offers)
+}
+
+// fill plans the pods for the machine for as long as it takes them.
+func (p *planner) fill(b *bin, contents []fit.Count) bool {
+	for _, c := range contents {
+		n := c.N
+		if p.world.Tied(c.Class) {
+			n = 1
+		}
+		for done := 0; done < c.N; done += n {
+			if p.check(b, c.Class).Why != "" || b.place.Free.Count(c.Class.Requests, n) < n {
+				return false
+			}
+			b.put(p.world, c.Class, n)
+		}
+	}
+	return true
+}
+
+// spend counts n machines like that one as bought.
+func (p *planner) spend(b *bin, n int) {
+	b.pool.opened += n
+	b.zone.machines += n
+	p.machines.count += n
+	p.machines.price += float64(n) * b.pool.Settings.PricePerHour
+}

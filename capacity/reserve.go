@@ -1,0 +1,71 @@
+package capacity
+
+import (
+	"cmp"
+	"slices"
+)
+
+// reserve keeps machines free for the first unit of the run that found no
+// place, if the work that ends by itself makes room for it on them in time:
+// otherwise smaller pods that come later would take what becomes free, and a
+// large one would wait for ever. One unit at a time has this in each pool,
+// so that little stands idle for it.
+func (p *planner) reserve(r run) {
+	i := slices.IndexFunc(r.units, func(u *unit) bool { return !u.placed })
+	u := r.units[i]
+	if !u.buys || r.kind != nil && r.kind.tooLarge {
+		return
+	}
+	if p.soonestFree == nil {
+		p.soonestFree = p.byEnd()
+	}
+	p.soonestFree = slices.DeleteFunc(p.soonestFree, func(b *bin) bool { return b.pool.reserving })
+	var chosen []*bin
+	room := map[*bin]int{}
+	for _, m := range u.members {
+		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) })
+		if i < 0 {
+			if r.kind != nil {
+				r.kind.tooLarge = true
+			}
+			return
+		}
+		b := p.soonestFree[i]
+		if room[b]++; room[b] == 1 {
+			chosen = append(chosen, b)
+		}
+	}
+	for _, b := range chosen {
+		b.reserved = u
+		b.pool.reserving = true
+	}
+	u.reserved = chosen
+}
+
+// byEnd are the machines of pools that take pods now, the one that will be free
+// first at the front.
+func (p *planner) byEnd() []*bin {
+	bins := []*bin{}
+	for _, b := range p.bins[:p.bought] {
+		if b.tier == tierReady && b.pool != nil {
+			bins = append(bins, b)
+		}
+	}
+	slices.SortStableFunc(bins, func(a, b *bin) int {
+		return cmp.Or(
+			boolCompare(a.stay.ends.IsZero() && a.stay.pods > 0, b.stay.ends.IsZero() && b.stay.pods > 0),
+			a.stay.ends.Compare(b.stay.ends),
+			cmp.Compare(a.stay.pods, b.stay.pods),
+		)
+	})
+	return bins
+}
+
+// couldHold reports whether the bin could take n pods of the kind once the work
+// that ends by itself has ended.
+func (p *planner) couldHold(b *bin, k *kind, n int) bool {
+	if k.Pool != "" && !b.pool.is(k.Pool) || b.place.Admits(k.Class) != "" {
+		return false
+	}
+	return b.place.Free.Add(b.node.load().Batch).Count(k.Requests, n) >= n
+}
