@@ -33,7 +33,8 @@ type bin struct {
 	due     time.Time // when a machine without a node should be ready
 	place   *fit.Place
 	stay    stay
-	planned int // pods placed here by this plan
+	room    float64 // what it has free before the plan
+	planned int     // pods placed here by this plan
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
 	spare    bool // it is kept as its pool's buffer
@@ -84,14 +85,51 @@ type stay struct {
 	pods int
 }
 
-// longestFirst orders by descending stay.
+// longestFirst orders by tier, and then by descending stay, so that the other
+// nodes run dry. Of machines on their way the largest comes first, for which
+// the largest pods may have been the reason.
 func longestFirst(a, b *bin) int {
 	return cmp.Or(
+		cmp.Compare(a.tier, b.tier),
 		-cmp.Compare(a.stay.rank, b.stay.rank),
 		-a.stay.ends.Compare(b.stay.ends),
 		-cmp.Compare(a.stay.pods, b.stay.pods),
 		strings.Compare(a.name(), b.name()),
 	)
+}
+
+// largestFirst orders what is there or paid for by the room it has: packed in
+// that order pods fit again onto the machines that were bought for them, no
+// matter which of these are ready. Retirements are taken back only after that.
+func largestFirst(a, b *bin) int {
+	retiring := func(b *bin) bool { return b.tier == tierMarked || b.tier == tierFenced }
+	return cmp.Or(
+		boolCompare(retiring(a), retiring(b)),
+		-cmp.Compare(a.room, b.room),
+		longestFirst(a, b),
+	)
+}
+
+// room is how much of the largest machine's CPU and memory is there in all.
+func (p *planner) room(r fit.Resources) float64 {
+	return fit.Resources{MilliCPU: r.MilliCPU}.Ratio(p.largest) + fit.Resources{Memory: r.Memory}.Ratio(p.largest)
+}
+
+// blockSize is how many bins one block sums up.
+const blockSize = 64
+
+// sortBins orders the bins in which demand is placed, and notes what each row
+// of them has at most, so that a search passes over a full row at once.
+func (p *planner) sortBins(compare func(a, b *bin) int) {
+	slices.SortStableFunc(p.bins, compare)
+	p.blocks = p.blocks[:0]
+	for row := range slices.Chunk(p.bins, blockSize) {
+		most := row[0].place.Free
+		for _, b := range row[1:] {
+			most = most.Max(b.place.Free)
+		}
+		p.blocks = append(p.blocks, most)
+	}
 }
 
 // addBins finds every place that demand may have, best first. Nodes that can
@@ -115,24 +153,17 @@ func (p *planner) addBins() {
 		p.byNode[n.Name] = b
 		p.largest = p.largest.Max(shape.Allocatable)
 	}
-	// Within a tier the node that has to stay longest comes first, so that the
-	// others run dry.
-	slices.SortFunc(p.bins, func(a, b *bin) int {
-		return cmp.Or(cmp.Compare(a.tier, b.tier), longestFirst(a, b))
-	})
-	// The largest machines come first, as they do when they are bought: what was
-	// bought for them fits them again.
-	bySize := slices.SortedStableFunc(slices.Values(p.pools), func(a, b *pool) int {
-		return cmp.Or(-cmp.Compare(a.offers.MilliCPU, b.offers.MilliCPU), -cmp.Compare(a.offers.Memory, b.offers.Memory))
-	})
-	for _, po := range bySize {
+	for _, po := range p.pools {
 		p.addComing(po)
 		if po.Shape != nil {
 			p.largest = p.largest.Max(po.offers)
 		}
 	}
+	for _, b := range p.bins {
+		b.room = p.room(b.place.Free)
+	}
 	p.bought = len(p.bins)
-	p.addBlocks()
+	p.sortBins(longestFirst)
 }
 
 // nodeShape returns what the node looks like or is about to look like, and
@@ -296,19 +327,4 @@ func (p *planner) addComing(po *pool) {
 // joined.
 func (p *planner) machine(po *pool, z *zone, t tier) *bin {
 	return &bin{tier: t, pool: po, zone: z, place: p.world.Add(z.shape, "", po.offers, nil)}
-}
-
-// blockSize is how many bins one block sums up.
-const blockSize = 64
-
-// addBlocks notes what each row of bins has at most, so that a search passes
-// over a full row at once. Room only shrinks, so the notes stay true.
-func (p *planner) addBlocks() {
-	for row := range slices.Chunk(p.bins, blockSize) {
-		most := row[0].place.Free
-		for _, b := range row[1:] {
-			most = most.Max(b.place.Free)
-		}
-		p.blocks = append(p.blocks, most)
-	}
 }

@@ -110,12 +110,16 @@ func (p *planner) offersFor(k *kind) []offer {
 		}
 		offers = append(offers, o)
 	}
+	few := 1
+	if p.smallMachines {
+		few = -1
+	}
 	slices.SortStableFunc(offers, func(a, b offer) int {
 		return cmp.Or(
 			cmp.Compare(a.idle, b.idle),
 			cmp.Compare(a.price, b.price),
 			boolCompare(b.spot, a.spot),
-			cmp.Compare(a.machines, b.machines),
+			cmp.Compare(a.machines, b.machines)*few,
 		)
 	})
 	k.offers, k.offersUntil = offers, k.pending/2
@@ -218,7 +222,7 @@ func (p *planner) unbuy(first int) {
 // one more of the kind, which has to be with them; nil if there is none.
 func (p *planner) enlarge(k *kind) *bin {
 	largest := slices.SortedStableFunc(slices.Values(k.family.pools), func(a, b *pool) int {
-		return -cmp.Compare(p.size(a.offers), p.size(b.offers))
+		return -cmp.Compare(p.room(a.offers), p.room(b.offers))
 	})
 	for _, b := range p.bins[p.bought:] {
 		if b.place.Free.Holds(k.Requests) {
@@ -226,7 +230,7 @@ func (p *planner) enlarge(k *kind) *bin {
 		}
 		before := b.pool
 		for _, po := range largest {
-			if p.size(po.offers) <= p.size(before.offers) {
+			if p.room(po.offers) <= p.room(before.offers) {
 				break
 			}
 			if p.closed(po) != "" || !p.exchange(b, po) {

@@ -66,25 +66,28 @@ func (p *planner) closed(po *pool) ReasonCode {
 	case limits.Machines > 0 && p.machines.count >= limits.Machines,
 		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice):
 		return ReasonLimit
-	case po.Headroom != nil && p.quotaUsed(po) >= *po.Headroom*max(po.VCPUs, 1):
+	case po.Headroom != nil && (po.opened >= *po.Headroom || !p.familyAllows(po)):
 		return ReasonQuota
 	}
 	return ""
 }
 
-// quotaUsed is how much of the pool's quota the machines to buy take: its
-// family's vCPUs, or machines where these are unknown.
-func (p *planner) quotaUsed(po *pool) int {
-	if po.Family == "" || po.VCPUs == 0 {
-		return po.opened
+// familyAllows reports whether the quota that the pool shares with others
+// allows one more of its machines beside all those that are to be bought. Each
+// pool says how many whole machines of its own size the quota allows; whichever
+// says most is closest to what is left.
+func (p *planner) familyAllows(po *pool) bool {
+	if po.Family == "" {
+		return true
 	}
-	used := po.VCPUs - 1 // so that a machine which fits only in part does not count
+	left, used := 0, po.VCPUs
 	for _, other := range p.pools {
-		if other.Family == po.Family {
+		if other.Family == po.Family && other.Headroom != nil {
+			left = max(left, *other.Headroom*other.VCPUs)
 			used += other.opened * other.VCPUs
 		}
 	}
-	return used
+	return used <= left
 }
 
 func (p *planner) closedText(po *pool, code ReasonCode) string {

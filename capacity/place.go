@@ -4,26 +4,44 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
+// fewPods is the most units for which a second way to pack them is tried: among
+// more of them the difference of a machine or two is lost.
+const fewPods = 500
+
 // serve finds a place for every unit that may have one. Who comes first is
 // served first, unless serving the largest first serves as many for less money.
 func (p *planner) serve() {
 	byAge := p.byAge()
-	first := p.attempt(byAge, nil)
-	if len(first.unplaced) == 0 && first.bought == 0 || first.bought == 0 && !p.roomForAll() {
+	best := p.attempt(byAge, nil)
+	if best.bought == 0 && (len(best.unplaced) == 0 || !p.roomForAll()) {
 		return
 	}
-	blocked := map[*unit]bool{}
-	for _, u := range first.unplaced {
-		blocked[u] = u.reserved == nil
+	dispensable := map[*unit]bool{}
+	for _, u := range best.unplaced {
+		dispensable[u] = u.reserved == nil
+	}
+	must := func(u *unit) bool { return !dispensable[u] }
+	bySize := p.bySize()
+	again := func() { p.attempt(byAge, nil) }
+	for _, small := range []bool{false, true} {
+		if small && len(p.units) > fewPods {
+			break
+		}
+		p.undo()
+		p.smallMachines = small
+		p.sortBins(largestFirst)
+		if o := p.attempt(bySize, must); o.complete && (len(o.unplaced) < len(best.unplaced) || o.cost < best.cost) {
+			best = o
+			again = func() { p.smallMachines = small; p.sortBins(largestFirst); p.attempt(bySize, must) }
+			if o.bought == 0 {
+				return
+			}
+		}
 	}
 	p.undo()
-	packed := p.attempt(p.bySize(), func(u *unit) bool { return !blocked[u] })
-	better := len(packed.unplaced) < len(first.unplaced) || packed.cost < first.cost
-	if packed.complete && better {
-		return
-	}
-	p.undo()
-	p.attempt(byAge, nil)
+	p.smallMachines = false
+	p.sortBins(longestFirst)
+	again()
 }
 
 // outcome is what came of placing everything in some order.

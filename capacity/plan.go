@@ -57,6 +57,9 @@ type planner struct {
 	// held are the pods that hold the place they were nominated for.
 	held map[*Pod]*bin
 
+	// smallMachines is true while more and smaller machines are bought where
+	// these cost the same.
+	smallMachines bool
 	// soonestFree are the machines that may yet be kept free for a unit; nil
 	// until they are needed.
 	soonestFree []*bin
