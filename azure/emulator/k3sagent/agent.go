@@ -134,7 +134,7 @@ func (a *Agent) join(ctx context.Context, vm emulator.VM) error {
 	old, err := nodes.Get(ctx, NodeName(vm), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		if _, err := nodes.Create(ctx, newNode(vm), metav1.CreateOptions{}); err != nil {
+		if _, err := nodes.Create(ctx, NewNode(vm), metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("register node %s: %w", NodeName(vm), err)
 		}
 		return nil

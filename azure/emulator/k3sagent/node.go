@@ -54,8 +54,8 @@ func swapped(uuid string) string {
 		[]byte{b[3], b[2], b[1], b[0]}, []byte{b[5], b[4]}, []byte{b[7], b[6]}, b[8:10], b[10:])
 }
 
-// newNode returns the Node as a k3s agent registers it.
-func newNode(vm emulator.VM) *corev1.Node {
+// NewNode returns the Node as a k3s agent registers it.
+func NewNode(vm emulator.VM) *corev1.Node {
 	name := NodeName(vm)
 	ip := address(vm)
 	labels := map[string]string{

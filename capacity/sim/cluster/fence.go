@@ -1,0 +1,58 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+// bind answers a binding that a client of the API asks for. Those of the
+// scheduler come by admitBinding and land later.
+func (s *Server) bind(r request) (any, error) {
+	var binding corev1.Binding
+	if err := json.Unmarshal(r.body, &binding); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if err := s.admitBinding(binding.Target.Name); err != nil {
+		return nil, err
+	}
+	pod, err := s.object(r)
+	if err != nil {
+		return nil, err
+	}
+	if !r.dryRun {
+		if err := s.cluster.land(r.by, pod.(*corev1.Pod), binding.Target.Name); err != nil {
+			return nil, err
+		}
+	}
+	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+}
+
+// admitBinding does what the ValidatingAdmissionPolicy does: it refuses a
+// binding to a node that this server has seen fenced.
+func (s *Server) admitBinding(node string) error {
+	found, ok, _ := s.nodes.GetByKey(node)
+	if !ok {
+		return nil
+	}
+	n := found.(*corev1.Node)
+	token, fenced := n.Labels[api.RetiredLabel]
+	if !fenced {
+		return nil
+	}
+	return refusal(fmt.Sprintf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: %s",
+		api.FencePolicy, api.FencePolicy, api.FenceRefusal(string(n.UID), token)))
+}
+
+// refusal is how a policy refuses: 422, as the API server answers by default.
+func refusal(message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: message,
+	}}
+}

@@ -1,0 +1,330 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Server is one API server. It reads and writes the datastore itself; what
+// its admission knows of the nodes comes by a watch of its own.
+type Server struct {
+	cluster *Cluster
+	// Host is its address, host and port.
+	Host  string
+	nodes *Informer
+}
+
+// request is what a call to the API server asks for.
+type request struct {
+	by     string
+	verb   string
+	gvk    schema.GroupVersionKind
+	name   types.NamespacedName
+	sub    string
+	dryRun bool
+	http   *http.Request
+	body   []byte
+}
+
+// Serve answers one request of the named client, and carries it out at once.
+func (s *Server) Serve(by string, r *http.Request, body []byte) (status int, answer []byte) {
+	req, err := parse(r)
+	var result any
+	if err == nil {
+		req.by, req.body = by, body
+		result, err = s.answer(req)
+	}
+	if err != nil {
+		refusal, ok := err.(apierrors.APIStatus)
+		if !ok {
+			refusal = apierrors.NewBadRequest(err.Error())
+		}
+		text := refusal.Status()
+		text.Kind, text.APIVersion = "Status", "v1"
+		return int(text.Code), encode(text)
+	}
+	if r.Method == http.MethodPost {
+		return http.StatusCreated, encode(result)
+	}
+	return http.StatusOK, encode(result)
+}
+
+// parse reads the path of a request.
+// Source: Kubernetes documentation, "Kubernetes API Concepts", resource URIs.
+func parse(r *http.Request) (request, error) {
+	req := request{verb: r.Method, http: r, dryRun: r.URL.Query().Get("dryRun") == metav1.DryRunAll}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	gvr := schema.GroupVersionResource{}
+	switch {
+	case len(parts) > 2 && parts[0] == "api":
+		gvr.Version, parts = parts[1], parts[2:]
+	case len(parts) > 3 && parts[0] == "apis":
+		gvr.Group, gvr.Version, parts = parts[1], parts[2], parts[3:]
+	}
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		req.name.Namespace, parts = parts[1], parts[2:]
+	}
+	gvr.Resource, parts = parts[0], parts[1:]
+	if len(parts) > 0 {
+		req.name.Name, parts = parts[0], parts[1:]
+	}
+	if len(parts) > 0 {
+		req.sub = parts[0]
+	}
+	var known bool
+	if req.gvk, known = kindOf[gvr]; !known {
+		return req, apierrors.NewNotFound(gvr.GroupResource(), req.name.Name)
+	}
+	return req, nil
+}
+
+func (s *Server) answer(r request) (any, error) {
+	switch {
+	case r.verb == http.MethodGet && r.name.Name == "":
+		return s.list(r)
+	case r.verb == http.MethodGet:
+		return s.get(r)
+	case r.verb == http.MethodPost && r.sub == "binding":
+		return s.bind(r)
+	case r.verb == http.MethodPost && r.sub == "eviction":
+		return s.evict(r)
+	case r.verb == http.MethodPost && r.sub == "":
+		return s.create(r)
+	case r.verb == http.MethodPatch && (r.sub == "" || r.sub == "status"):
+		return s.patch(r)
+	case r.verb == http.MethodDelete && r.sub == "":
+		return s.delete(r)
+	}
+	return nil, apierrors.NewMethodNotSupported(schema.GroupResource{Resource: r.gvk.Kind}, r.verb+" "+r.sub)
+}
+
+func (s *Server) object(r request) (client.Object, error) {
+	k := key{r.gvk.Kind, r.name}
+	if o := s.cluster.Store.objects[k]; o != nil {
+		return o, nil
+	}
+	return nil, notFound(k)
+}
+
+func (s *Server) get(r request) (any, error) {
+	o, err := s.object(r)
+	if err != nil {
+		return nil, err
+	}
+	return typed(o, r.gvk), nil
+}
+
+func (s *Server) list(r request) (any, error) {
+	query := r.http.URL.Query()
+	byLabel, err := labels.Parse(query.Get("labelSelector"))
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	byField, err := fields.ParseSelector(query.Get("fieldSelector"))
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	items := []client.Object{}
+	for _, o := range s.cluster.Store.list(r.gvk.Kind) {
+		if (r.name.Namespace == "" || r.name.Namespace == o.GetNamespace()) &&
+			byLabel.Matches(labels.Set(o.GetLabels())) && byField.Matches(fieldsOf(o)) {
+			items = append(items, typed(o, r.gvk))
+		}
+	}
+	return map[string]any{
+		"kind": r.gvk.Kind + "List", "apiVersion": r.gvk.GroupVersion().String(),
+		"metadata": metav1.ListMeta{ResourceVersion: strconv.FormatInt(s.cluster.Store.version, 10)},
+		"items":    items,
+	}, nil
+}
+
+func fieldsOf(o client.Object) fields.Set {
+	set := fields.Set{"metadata.name": o.GetName(), "metadata.namespace": o.GetNamespace()}
+	if pod, ok := o.(*corev1.Pod); ok {
+		set["spec.nodeName"] = pod.Spec.NodeName
+	}
+	return set
+}
+
+func (s *Server) create(r request) (any, error) {
+	o, err := decode(r.body, r.gvk)
+	if err != nil {
+		return nil, err
+	}
+	o.SetNamespace(r.name.Namespace)
+	if r.dryRun {
+		return typed(o, r.gvk), nil
+	}
+	if err := s.cluster.Store.Create(r.by, o); err != nil {
+		return nil, err
+	}
+	return typed(o, r.gvk), nil
+}
+
+// patch merges a patch into the object. One that names a version applies to
+// that version only.
+func (s *Server) patch(r request) (any, error) {
+	old, err := s.object(r)
+	if err != nil {
+		return nil, err
+	}
+	before, merged := encode(old), []byte(nil)
+	switch kind := types.PatchType(r.http.Header.Get("Content-Type")); kind {
+	case types.MergePatchType:
+		merged, err = jsonpatch.MergePatch(before, r.body)
+	case types.StrategicMergePatchType:
+		merged, err = strategicpatch.StrategicMergePatch(before, r.body, old)
+	default:
+		err = fmt.Errorf("patch type %s is not simulated", kind)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	o, err := decode(merged, r.gvk)
+	if err != nil {
+		return nil, err
+	}
+	if err := keepRest(old, o, r.sub); err != nil {
+		return nil, err
+	}
+	if r.dryRun {
+		return typed(o, r.gvk), nil
+	}
+	if err := s.cluster.Store.Update(r.by, o); err != nil {
+		return nil, err
+	}
+	return typed(o, r.gvk), nil
+}
+
+// keepRest undoes what a patch of the object, or of its status, may not change,
+// and refuses what the API server would.
+func keepRest(old, o client.Object, sub string) error {
+	switch o := o.(type) {
+	case *corev1.Pod:
+		old := old.(*corev1.Pod)
+		if sub == "status" {
+			o.Spec = *old.Spec.DeepCopy()
+			return nil
+		}
+		o.Status = *old.Status.DeepCopy()
+		for _, gate := range o.Spec.SchedulingGates {
+			if !hasGate(old, gate.Name) {
+				return apierrors.NewInvalid(kind(o).GroupKind(), o.Name, nil)
+			}
+		}
+	case *corev1.Node:
+		old := old.(*corev1.Node)
+		if sub == "status" {
+			o.Spec = *old.Spec.DeepCopy()
+		} else {
+			o.Status = *old.Status.DeepCopy()
+		}
+	}
+	return nil
+}
+
+func hasGate(pod *corev1.Pod, name string) bool {
+	for _, gate := range pod.Spec.SchedulingGates {
+		if gate.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) delete(r request) (any, error) {
+	o, err := s.object(r)
+	if err != nil {
+		return nil, err
+	}
+	var options metav1.DeleteOptions
+	if len(r.body) > 0 {
+		if err := json.Unmarshal(r.body, &options); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+	}
+	if err := preconditions(options.Preconditions, o); err != nil {
+		return nil, err
+	}
+	if pod, ok := o.(*corev1.Pod); ok {
+		err = s.cluster.DeletePod(r.by, pod)
+	} else {
+		err = s.cluster.Store.Delete(r.by, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+}
+
+func (s *Server) evict(r request) (any, error) {
+	o, err := s.object(r)
+	if err != nil {
+		return nil, err
+	}
+	var eviction policyv1.Eviction
+	if err := json.Unmarshal(r.body, &eviction); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if eviction.DeleteOptions != nil {
+		if err := preconditions(eviction.DeleteOptions.Preconditions, o); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.cluster.DeletePod(r.by, o.(*corev1.Pod)); err != nil {
+		return nil, err
+	}
+	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+}
+
+func preconditions(p *metav1.Preconditions, o client.Object) error {
+	if p == nil {
+		return nil
+	}
+	if p.UID != nil && *p.UID != o.GetUID() || p.ResourceVersion != nil && *p.ResourceVersion != o.GetResourceVersion() {
+		return apierrors.NewConflict(schema.GroupResource{Resource: kind(o).Kind}, o.GetName(), fmt.Errorf("the preconditions do not hold"))
+	}
+	return nil
+}
+
+// typed returns a copy of the object that says of which kind it is.
+func typed(o client.Object, gvk schema.GroupVersionKind) client.Object {
+	o = o.DeepCopyObject().(client.Object)
+	o.GetObjectKind().SetGroupVersionKind(gvk)
+	return o
+}
+
+func decode(body []byte, gvk schema.GroupVersionKind) (client.Object, error) {
+	o, err := clientgoscheme.Scheme.New(gvk)
+	if err == nil {
+		err = json.Unmarshal(body, o)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return o.(client.Object), nil
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", v, err)) // API types always encode
+	}
+	return b
+}
