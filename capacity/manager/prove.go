@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,8 +51,10 @@ func (p *prover) prove(ctx context.Context, node, uid, token string) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	for host, server := range servers {
-		proved, err := proveOn(ctx, server, node, uid, token)
+	// In one order, so that of several servers that answer differently it is
+	// always the same one that decides what is said.
+	for _, host := range slices.Sorted(maps.Keys(servers)) {
+		proved, err := proveOn(ctx, servers[host], node, uid, token)
 		if err != nil {
 			return false, fmt.Errorf("API server %s: %w", host, err)
 		}
@@ -86,7 +90,7 @@ func proveOn(ctx context.Context, server kubernetes.Interface, node, uid, token 
 // apiServers returns a client for each API server that the cluster's own
 // service lists. None listed is an error: then nobody knows who else binds.
 func (p *prover) apiServers(ctx context.Context) (map[string]kubernetes.Interface, error) {
-	slices, err := p.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
+	endpoints, err := p.client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
 		LabelSelector: "kubernetes.io/service-name=kubernetes",
 	})
 	if err != nil {
@@ -95,7 +99,7 @@ func (p *prover) apiServers(ctx context.Context) (map[string]kubernetes.Interfac
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	listed := map[string]kubernetes.Interface{}
-	for _, slice := range slices.Items {
+	for _, slice := range endpoints.Items {
 		for _, port := range slice.Ports {
 			for _, endpoint := range slice.Endpoints {
 				for _, address := range endpoint.Addresses {
