@@ -3,7 +3,7 @@
 
 DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pods $(PODS)) $(if $(DURATION),--duration $(DURATION))
 
-.PHONY: demo test lint cluster build image
+.PHONY: demo sim test lint cluster build image
 
 build: ## Build tidegate into bin/.
 	CGO_ENABLED=0 go build -trimpath -o bin/tidegate ./cmd/tidegate
@@ -11,6 +11,12 @@ build: ## Build tidegate into bin/.
 demo: ## Run the main job against a real control plane and an emulated Azure.
 	cd e2e && go build -o ../bin/demo ./cmd/demo
 	cd e2e && exec $(DEMO)
+
+SEEDS = 2000
+FIRST = 1
+
+sim: ## Simulate SEEDS seeds in virtual time, from seed FIRST on.
+	go test -count=1 -timeout 2h ./capacity/sim -run TestSeeds -args -seeds $(SEEDS) -first $(FIRST)
 
 test: ## Unit tests, then the end-to-end tests on the real control plane.
 	go test ./...

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -62,7 +61,10 @@ func (w *World) start() *process {
 // manager returns the manager with clients that send through the process.
 func (p *process) manager() (*manager.Manager, error) {
 	log := funcr.New(func(prefix, args string) { p.logf("%s %s", prefix, args) }, funcr.Options{})
-	config := &rest.Config{Host: "https://" + p.world.Cluster.Servers[0].Host, Transport: p, QPS: -1}
+	config := &rest.Config{
+		Host: "https://" + p.world.Cluster.Servers[0].Host, Transport: p, QPS: -1,
+		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
+	}
 	httpClient := &http.Client{Transport: p}
 	typed, err := kubernetes.NewForConfigAndClient(config, httpClient)
 	if err != nil {
@@ -90,12 +92,12 @@ func (p *process) manager() (*manager.Manager, error) {
 // mapper knows the resources that the cluster knows.
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
-	for _, o := range cluster.Kinds() {
+	for _, gvk := range cluster.Kinds() {
 		scope := meta.RESTScopeNamespace
-		if o.Kind == "Node" || o.Kind == "Namespace" {
+		if gvk.Kind == "Node" || gvk.Kind == "Namespace" {
 			scope = meta.RESTScopeRoot
 		}
-		m.Add(o, scope)
+		m.Add(gvk, scope)
 	}
 	return m
 }
@@ -193,5 +195,3 @@ func (c *call) String() string {
 	}
 	return text
 }
-
-func discard() logr.Logger { return logr.Discard() }

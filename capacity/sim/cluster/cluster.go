@@ -90,7 +90,7 @@ func New(l *loop.Loop, hosts ...string) *Cluster {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{host}})
 		c.Servers = append(c.Servers, &Server{cluster: c, Host: fmt.Sprintf("%s:%d", host, apiPort), nodes: c.follow("Node")})
 	}
-	c.create(byController, slice)
+	c.Create(byController, slice)
 	c.scheduler = newScheduler(c)
 	c.watchNodes()
 	c.watchPods()
@@ -101,8 +101,8 @@ func New(l *loop.Loop, hosts ...string) *Cluster {
 
 const apiPort = 6443
 
-// create adds an object whose name is new.
-func (c *Cluster) create(by string, o client.Object) {
+// Create adds an object whose name is new.
+func (c *Cluster) Create(by string, o client.Object) {
 	if err := c.Store.Create(by, o); err != nil {
 		panic(fmt.Sprintf("create %T %s: %v", o, o.GetName(), err))
 	}
@@ -115,7 +115,7 @@ func (c *Cluster) CreatePod(by string, pod *corev1.Pod) {
 	if pod.Spec.SchedulingGates != nil {
 		setCondition(pod, corev1.PodScheduled, corev1.ConditionFalse, corev1.PodReasonSchedulingGated)
 	}
-	c.create(by, pod)
+	c.Create(by, pod)
 }
 
 // DeletePod deletes a pod in good order: one that runs is stopped first.

@@ -166,6 +166,16 @@ func (c *Cluster) reconcileJob(job *batchv1.Job, state *jobState) {
 	}
 }
 
+// UnfinishedJob returns a Job that is not complete, "" if all are.
+func (c *Cluster) UnfinishedJob() string {
+	for _, job := range All[*batchv1.Job](c.Store) {
+		if job.Status.Succeeded < *job.Spec.Completions {
+			return "job " + job.Name
+		}
+	}
+	return ""
+}
+
 // watchDaemonSets gives each node its pods.
 func (c *Cluster) watchDaemonSets() {
 	c.Store.Watch(func(e Event) {

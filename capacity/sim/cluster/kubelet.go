@@ -57,13 +57,20 @@ func (c *Cluster) OnGone(vm emulator.VM) {
 	})
 }
 
-// nodeOf returns the Node that the machine has become, nil for none.
 func (c *Cluster) nodeOf(k *kubelet) *corev1.Node {
 	node := Get[*corev1.Node](c.Store, "", k3sagent.NodeName(k.vm))
 	if node == nil || node.UID != k.node {
 		return nil
 	}
 	return node
+}
+
+// NodeOf returns the Node that the machine has become, nil for none.
+func (c *Cluster) NodeOf(vm emulator.VM) *corev1.Node {
+	if k := c.kubelets[vm.VMID]; k != nil {
+		return c.nodeOf(k)
+	}
+	return nil
 }
 
 // Machine returns the machine that the node runs on while it is up.
@@ -105,7 +112,7 @@ func (c *Cluster) join(k *kubelet) {
 		node := k3sagent.NewNode(k.vm)
 		node.Spec.Taints = append(node.Spec.Taints, notReady)
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: now()}}
-		c.create(byKubelet, node)
+		c.Create(byKubelet, node)
 		k.node = node.UID
 		c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(settleIn))), func() { c.becomeReady(k) })
 	})

@@ -69,7 +69,7 @@ func (s *scheduler) seen(o any) {
 // wake tries every waiting pod soon: something has changed.
 func (s *scheduler) wake() {
 	for uid, t := range s.notBefore {
-		if t.Sub(time.Now()) > bindRetry {
+		if time.Until(t) > bindRetry {
 			delete(s.notBefore, uid)
 		}
 	}

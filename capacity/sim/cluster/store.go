@@ -37,6 +37,15 @@ var kindOf = func() map[schema.GroupVersionResource]schema.GroupVersionKind {
 	return m
 }()
 
+// Kinds returns the kinds of object that the cluster knows.
+func Kinds() []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, o := range kinds {
+		all = append(all, kind(o))
+	}
+	return all
+}
+
 func kind(o runtime.Object) schema.GroupVersionKind {
 	gvks, _, err := clientgoscheme.Scheme.ObjectKinds(o)
 	if err != nil {

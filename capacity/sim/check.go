@@ -1,0 +1,159 @@
+package sim
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
+)
+
+// work reports whether the pod keeps its machine: it is not finished, and no
+// DaemonSet's that goes with its node.
+func isWork(pod *corev1.Pod) bool {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return false
+	}
+	owner := metav1.GetControllerOf(pod)
+	return owner == nil || owner.Kind != "DaemonSet" || pod.Annotations[api.GateKey] == "true"
+}
+
+// seen checks each change of the cluster.
+func (w *World) seen(e cluster.Event) {
+	w.logChange(e)
+	pod, ok := e.Object().(*corev1.Pod)
+	if !ok {
+		return
+	}
+	before, _ := e.Old.(*corev1.Pod)
+	switch {
+	case e.New == nil:
+		if before.Spec.NodeName != "" && isWork(before) {
+			w.fail("pod %s was removed by %s before it was done", pod.Name, e.By)
+		}
+	case before == nil:
+	case pod.DeletionTimestamp != nil && before.DeletionTimestamp == nil && isWork(pod):
+		w.fail("pod %s was deleted by %s before it was done", pod.Name, e.By)
+	case pod.Spec.NodeName != "" && before.Spec.NodeName == "" && isWork(pod):
+		if _, up := w.Cluster.Machine(cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)); !up {
+			w.fail("pod %s was bound to %s, whose machine is gone", pod.Name, pod.Spec.NodeName)
+		}
+	}
+	if before != nil && e.New != nil {
+		w.checkGates(before, pod, e.By)
+	}
+}
+
+// checkGates makes sure that nobody but its owner takes a gate away.
+func (w *World) checkGates(before, after *corev1.Pod, by string) {
+	has := map[string]bool{}
+	for _, g := range after.Spec.SchedulingGates {
+		has[g.Name] = true
+	}
+	for _, g := range before.Spec.SchedulingGates {
+		if !has[g.Name] && g.Name != api.CapacityGate && by != "user" {
+			w.fail("%s took the gate %s off pod %s, which is not its own", by, g.Name, after.Name)
+		}
+	}
+}
+
+// observer lets the cluster know of machines, and checks those that go.
+type observer struct{ world *World }
+
+var _ emulator.Observer = observer{}
+
+// OnBoot implements emulator.Observer.
+func (o observer) OnBoot(vm emulator.VM) {
+	o.world.logf("machine %s of %s runs", vm.InstanceID, vm.Set)
+	o.world.Cluster.OnBoot(vm)
+}
+
+// OnGone implements emulator.Observer.
+func (o observer) OnGone(vm emulator.VM) {
+	w := o.world
+	w.logf("machine %s of %s is gone", vm.InstanceID, vm.Set)
+	if node := w.Cluster.NodeOf(vm); node != nil {
+		for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
+			if pod.Spec.NodeName == node.Name && isWork(pod) {
+				w.fail("machine %s of %s was deleted with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
+			}
+		}
+	}
+	w.Cluster.OnGone(vm)
+}
+
+// checkCloud checks what has become of the scale sets.
+func (w *World) checkCloud() {
+	history := w.Cloud.History()
+	for _, e := range history[w.read:] {
+		if e.Kind != emulator.CapacityChanged {
+			continue
+		}
+		w.logf("capacity of %s: %d to %d by %q %s", e.Set, e.Old, e.New, e.By, e.How)
+		if e.By == "" {
+			continue
+		}
+		for _, p := range w.plan.pools {
+			if p.name == e.Set && e.New > p.max && e.New > e.Old {
+				w.fail("%s was raised to %d, above its maximum of %d", e.Set, e.New, p.max)
+			}
+		}
+		if e.How == emulator.ByPatch && e.New < e.Old {
+			w.fail("the capacity of %s was lowered from %d to %d", e.Set, e.Old, e.New)
+		}
+	}
+	w.read = len(history)
+}
+
+// workLeft returns a piece of work that is not done, "" if all is.
+func (w *World) workLeft() string {
+	for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
+		if isWork(pod) {
+			return "pod " + pod.Name
+		}
+	}
+	return w.Cluster.UnfinishedJob()
+}
+
+// machinesLeft returns a pool that has not its minimum of machines, "" if all do.
+func (w *World) machinesLeft() string {
+	count := map[string]int{}
+	for _, vm := range w.Cloud.VMs() {
+		count[vm.Set]++
+	}
+	for _, p := range w.plan.pools {
+		if count[p.name] != p.min {
+			return p.name
+		}
+	}
+	return ""
+}
+
+// checkEnd checks what must hold in the end.
+func (w *World) checkEnd() {
+	if left := w.workLeft(); left != "" {
+		w.fail("%s could run but has not", left)
+		return
+	}
+	if left := w.machinesLeft(); left != "" {
+		w.fail("%s does not have its minimum of machines although nothing is left to do", left)
+		return
+	}
+	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
+		if _, up := w.Cluster.Machine(node); !up {
+			w.fail("node %s is left of a machine that is gone", node.Name)
+		}
+		for _, key := range []string{api.RetiringAnnotation, api.DeletingAnnotation} {
+			if _, ok := node.Annotations[key]; ok {
+				w.fail("node %s still carries the annotation %s", node.Name, key)
+			}
+		}
+		if _, ok := node.Labels[api.RetiredLabel]; ok {
+			w.fail("node %s is still fenced", node.Name)
+		}
+		for _, t := range node.Spec.Taints {
+			w.fail("node %s still carries the taint %s", node.Name, t.Key)
+		}
+	}
+}

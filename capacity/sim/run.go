@@ -1,0 +1,70 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Result is what has become of a seed.
+type Result struct {
+	Seed uint64
+	// Violations are the promises that were broken.
+	Violations []string
+	// Log has a line for each event, if it was asked for.
+	Log string
+	// Lasted is how long it took in virtual time, MachineTime how long machines
+	// ran all together.
+	Lasted, MachineTime time.Duration
+}
+
+const (
+	// longest is when a seed is given up: by then all work has long been done.
+	longest = 6 * time.Hour
+	// patience is how long a machine may stay beyond its idle time once nothing
+	// is left to do: a step that failed waits for its turn, the fence settles,
+	// and requests take their time.
+	patience = 5 * time.Minute
+)
+
+// Run takes the course of a seed. It must be called in a synctest bubble.
+func Run(seed uint64, log bool) (Result, error) {
+	w, err := newWorld(seed, log)
+	if err != nil {
+		return Result{}, fmt.Errorf("seed %d: %w", seed, err)
+	}
+	w.submit()
+	w.start()
+	w.Loop.Run(w.begin.Add(trouble), func() bool { return false })
+	w.await("work is done", longest, func() bool { return w.workLeft() == "" })
+	w.await("idle machines are gone", w.plan.longestIdle()+patience, func() bool { return w.machinesLeft() == "" })
+	// What is settled has to stay so.
+	w.Loop.Run(time.Now().Add(2*time.Minute), func() bool { return false })
+	w.checkEnd()
+	w.end()
+	return Result{Seed: seed, Violations: w.violations, Log: strings.Join(w.log, "\n"), Lasted: time.Since(w.begin)}, nil
+}
+
+// await lets things happen until the condition holds, but for no longer than
+// the time.
+func (w *World) await(what string, longest time.Duration, holds func() bool) {
+	ended, held := false, false
+	w.Loop.Every(10*time.Second, func() bool {
+		held = held || !ended && holds()
+		return !ended && !held
+	})
+	w.Loop.Run(time.Now().Add(longest), func() bool { return held })
+	ended = true
+	w.logf("%s: %t", what, held)
+}
+
+// end lets all processes end.
+func (w *World) end() {
+	for _, p := range w.processes {
+		p.crash("the end")
+	}
+	w.Loop.End()
+	for _, p := range w.processes {
+		<-p.ended
+	}
+}

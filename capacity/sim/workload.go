@@ -1,0 +1,130 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
+)
+
+// namespace holds all work.
+const namespace = "work"
+
+// work is what a user submits at one time.
+type work struct {
+	at      time.Duration
+	objects []client.Object
+}
+
+// newWork draws what users submit. All of it can run on the pools.
+func newWork(r *rand.Rand, pools []pool) []work {
+	all := []work{{objects: []client.Object{daemonSet()}}}
+	bursts := 1 + r.IntN(3)
+	for i := range 3 + r.IntN(8) {
+		at := time.Duration(r.Int64N(int64(arrivals)))
+		if r.IntN(2) == 0 {
+			at = arrivals * time.Duration(r.IntN(bursts)) / time.Duration(bursts)
+		}
+		all = append(all, work{at: at, objects: newUnit(r, fmt.Sprintf("w%02d", i), pools)})
+	}
+	return all
+}
+
+// newUnit draws one Job or a few pods.
+func newUnit(r *rand.Rand, name string, pools []pool) []client.Object {
+	p := &pools[r.IntN(len(pools))]
+	share := 1 + r.IntN(4) // pods of a machine
+	annotations := map[string]string{
+		api.GateKey:               "true",
+		cluster.RunTimeAnnotation: seconds(r, 10, int(longestRun.Seconds())/(1+r.IntN(8))).Round(time.Second).String(),
+	}
+	// A DaemonSet's pod takes its part of every machine.
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Annotations: annotations},
+		Spec:       podSpec(int64(p.cpu)*900/int64(share), int64(p.cpu)*(2<<30)/int64(share)),
+	}
+	if r.IntN(3) == 0 {
+		annotations[api.ExpectedDurationAnnotation] = annotations[cluster.RunTimeAnnotation]
+	}
+	if r.IntN(4) == 0 {
+		annotations[api.PoolAnnotation] = p.name
+	}
+	room := share * p.max
+	switch r.IntN(4) {
+	case 0: // a Job
+		completions := 1 + r.IntN(12)
+		return []client.Object{newJob(name, template, 1+r.IntN(completions), completions)}
+	case 1: // a Job whose pods run together
+		n := 1 + r.IntN(min(room, 8))
+		annotations[api.AllOrNothingAnnotation] = "true"
+		return []client.Object{newJob(name, template, n, n)}
+	case 2: // a named gang
+		n := 1 + r.IntN(min(room, 6))
+		annotations[api.GangAnnotation], annotations[api.GangSizeAnnotation] = name, strconv.Itoa(n)
+		return newPods(name, template, n)
+	default:
+		return newPods(name, template, 1+r.IntN(4))
+	}
+}
+
+func podSpec(milliCPU, memory int64) corev1.PodSpec {
+	return corev1.PodSpec{
+		RestartPolicy: corev1.RestartPolicyNever,
+		Containers: []corev1.Container{{Name: "work", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
+			corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+		}}}},
+	}
+}
+
+func newJob(name string, template corev1.PodTemplateSpec, parallelism, completions int) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       batchv1.JobSpec{Template: template, Parallelism: ptr.To(int32(parallelism)), Completions: ptr.To(int32(completions))},
+	}
+}
+
+func newPods(name string, template corev1.PodTemplateSpec, n int) []client.Object {
+	var pods []client.Object
+	for i := range n {
+		pods = append(pods, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s-%d", name, i), Annotations: template.Annotations},
+			Spec:       *template.Spec.DeepCopy(),
+		})
+	}
+	return pods
+}
+
+func daemonSet() *appsv1.DaemonSet {
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "node-log"}}
+	set.Spec.Template.Spec = podSpec(50, 64<<20)
+	set.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	set.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	return set
+}
+
+// submit creates what the plan has for a time, when it comes.
+func (w *World) submit() {
+	for _, work := range w.plan.work {
+		w.Loop.In(work.at, func() {
+			for _, o := range work.objects {
+				if pod, ok := o.(*corev1.Pod); ok {
+					w.Cluster.CreatePod("user", pod)
+				} else {
+					w.Cluster.Create("user", o)
+				}
+			}
+		})
+	}
+}
