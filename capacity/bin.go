@@ -174,7 +174,7 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	switch {
 	case n.Deleting != "", n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
 		return shape, false
-	case n.Requested && veto(n, po) == "":
+	case n.Requested && veto(n, po) == "", len(p.interruptions(n)) > 0:
 		return shape, false
 	case p.starting(n, po):
 		b.tier = tierComing

@@ -14,8 +14,11 @@ type Decision struct {
 	Grows []Grow
 	// Steps are the next steps of nodes' lives, at most one for each node.
 	Steps []Step
-	// Evictions are pods that landed on a node whose deletion was committed.
+	// Evictions are pods that landed on a node whose deletion was committed, and
+	// pods on machines that Azure is about to take.
 	Evictions []Eviction
+	// Approvals are interruptions that need not wait for their time.
+	Approvals []Approval
 	// Reasons say why each gated pod still waits.
 	Reasons []Reason
 	// Placements are where the demand has its place in this plan.
@@ -70,6 +73,9 @@ const (
 	StepCommit      StepKind = "commit"
 	StepDelete      StepKind = "delete"
 	StepForget      StepKind = "forget"
+	// StepForgetApproval is none of a retirement: it tidies up after an
+	// interruption.
+	StepForgetApproval StepKind = "forget-approval"
 )
 
 // Step is the next step of one node.
@@ -88,11 +94,15 @@ type Step struct {
 	Unproved bool
 }
 
-// Eviction removes a pod from a node that is being deleted.
+// Eviction removes a pod from a node whose machine goes in any case.
 type Eviction struct {
 	Pod  types.NamespacedName
 	UID  types.UID
 	Node string
+	// Why says why the machine goes, in a few words for people.
+	Why string
+	// Late is true for a pod that landed there after the deletion was committed.
+	Late bool
 }
 
 // ReasonCode is the short form of a Reason, used as the condition's reason.

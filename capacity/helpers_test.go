@@ -67,6 +67,9 @@ func story(d Decision) []string {
 	for _, e := range d.Evictions {
 		lines = append(lines, fmt.Sprintf("evict %s from %s", e.Pod.Name, e.Node))
 	}
+	for _, a := range d.Approvals {
+		lines = append(lines, fmt.Sprintf("approve %s through %s for %s", a.Interruption.ID, a.Node, strings.Join(a.Nodes, " ")))
+	}
 	for _, r := range d.Reasons {
 		lines = append(lines, fmt.Sprintf("%s waits: %s", r.Pod.Name, r.Code))
 	}
@@ -202,7 +205,7 @@ func machine(i Instance) func(*PoolState) {
 }
 
 func instance(name string) Instance {
-	return Instance{ID: "id-" + name, VMID: "vm-" + name, ComputerName: strings.ToUpper(name), State: InstanceRunning, Created: now.Add(-2 * time.Hour)}
+	return Instance{ID: "id-" + name, Name: "agents_" + name, VMID: "vm-" + name, ComputerName: strings.ToUpper(name), State: InstanceRunning, Created: now.Add(-2 * time.Hour)}
 }
 
 // node is a ready and adopted machine of pool agents.

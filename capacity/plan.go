@@ -21,6 +21,7 @@ func Plan(s Snapshot) Decision {
 	p.grow()
 	p.shrink()
 	p.retire()
+	p.approve()
 	p.explain()
 	p.record()
 	return p.decision

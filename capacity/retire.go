@@ -24,6 +24,7 @@ func (p *planner) advance(n *Node, po *pool) {
 	switch {
 	case n.Deleting != "":
 		p.deleting(n, po)
+	case p.interrupted(n):
 	case n.Fence != "" || n.Retirement != nil:
 		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped) {
 			// A node that is silent may still run something, unless its machine
@@ -52,7 +53,7 @@ func (p *planner) takenBack(n *Node, po *pool) bool {
 	case b != nil && b.spare:
 		p.restore(n, "it is kept as the pool's buffer")
 	case n.Fence != "" && (n.Retirement == nil || n.Retirement.EmptySince == nil):
-		p.restore(n, "its retirement is not recorded")
+		p.restore(n, "nothing calls for it any longer")
 	default:
 		return false
 	}
@@ -113,7 +114,7 @@ func (p *planner) deleting(n *Node, po *pool) {
 		return
 	}
 	for _, pod := range p.work(n) {
-		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name})
+		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name, Why: "the deletion of its machine is committed", Late: true})
 	}
 	machine, there := p.instances[n.Deleting]
 	switch {

@@ -99,6 +99,9 @@ type Node struct {
 	Retirement *api.Retirement
 	Fence      string
 	Deleting   string
+	// Interruptions are what the agent on the node reports, and Approved those of
+	// them that the agent was told to let happen.
+	Interruptions, Approved []api.Interruption
 	// Proving is when this process first tried to prove the fence, and Proved
 	// when it succeeded; zero before.
 	Proving, Proved time.Time
@@ -235,6 +238,10 @@ type Pod struct {
 	Node string
 	// Bound is when the pod was bound; zero if it is not or that is unknown.
 	Bound time.Time
+	// Owned is true for a pod whose controller makes a new one in its place.
+	Owned bool
+	// Grace is how long the pod may take to end when it is asked to.
+	Grace time.Duration
 	// Terminating is true while the pod is being deleted.
 	Terminating bool
 	// Ends is when the pod is expected to end; zero if unknown.

@@ -27,7 +27,7 @@ const (
 )
 
 // RefusalText is the reason given for every node that filter leaves out. It is
-// one constant for marks and fences alike: a text that changes between two
+// one constant for marks, fences and interruptions alike: a text that changes between two
 // attempts makes the scheduler write the pod's status, and that write wakes
 // the pod for the next attempt at once.
 const RefusalText = "the node is retiring"
@@ -105,13 +105,14 @@ func reply(w http.ResponseWriter, result any) error {
 func (e *Extender) filter(pod *corev1.Pod, names []string) extenderv1.ExtenderFilterResult {
 	passed := make([]string, 0, len(names))
 	rejected := extenderv1.FailedNodesMap{}
+	now := e.Now()
 	for _, name := range names {
 		node, err := e.node(name)
 		if err != nil {
 			e.Log.Error(err, "filter passes every node", "pod", pod.Namespace+"/"+pod.Name)
 			return extenderv1.ExtenderFilterResult{NodeNames: &names}
 		}
-		if node != nil && refuses(node, pod) {
+		if node != nil && refuses(node, pod, now) {
 			rejected[name] = RefusalText
 		} else {
 			passed = append(passed, name)
@@ -121,10 +122,11 @@ func (e *Extender) filter(pod *corev1.Pod, names []string) extenderv1.ExtenderFi
 }
 
 // refuses reports whether the node takes no such pod. A DaemonSet's pod goes
-// with its node and may still come to a marked one; to a fenced node the API
-// server binds nothing at all, so that trying would only cost a refusal.
-func refuses(node *corev1.Node, pod *corev1.Pod) bool {
-	return api.FenceToken(node) != "" || api.Marked(node) && !api.OwnedByDaemonSet(pod)
+// with its node and may still come to one that is marked, or whose machine is
+// about to be interrupted; to a fenced node the API server binds nothing at
+// all, so that trying would only cost a refusal.
+func refuses(node *corev1.Node, pod *corev1.Pod, now time.Time) bool {
+	return api.FenceToken(node) != "" || (api.Marked(node) || api.Interrupted(node, now)) && !api.OwnedByDaemonSet(pod)
 }
 
 // prioritize scores the nodes. Without knowledge it has no opinion: an empty

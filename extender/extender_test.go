@@ -26,8 +26,15 @@ func TestFilter(t *testing.T) {
 	marked.Annotations = map[string]string{api.RetiringAnnotation: api.Retirement{Reason: "idle"}.Encode()}
 	fenced := newNode("fenced")
 	fenced.Labels[api.RetiredLabel] = "token"
-	e := newExtender(t, []*corev1.Node{newNode("open"), marked, fenced}, nil)
-	all := []string{"open", "marked", "fenced", "unknown"}
+	interrupted := func(name string, ago time.Duration) *corev1.Node {
+		n := newNode(name)
+		n.Annotations = map[string]string{api.InterruptionsAnnotation: api.EncodeInterruptions([]api.Interruption{{
+			ID: "e1", Type: api.InterruptionPreempt, Resources: []string{"agents_1"}, NotBefore: metav1.NewTime(noon.Add(-ago)),
+		}})}
+		return n
+	}
+	e := newExtender(t, []*corev1.Node{newNode("open"), marked, fenced, interrupted("preempted", -30*time.Second), interrupted("forgotten", 2*time.Hour)}, nil)
+	all := []string{"open", "marked", "fenced", "preempted", "forgotten", "unknown"}
 
 	for name, tc := range map[string]struct {
 		pod  *corev1.Pod
@@ -36,14 +43,14 @@ func TestFilter(t *testing.T) {
 		"new pod": {
 			pod: newPod("p"),
 			want: extenderv1.ExtenderFilterResult{
-				NodeNames:                  &[]string{"open", "unknown"},
-				FailedAndUnresolvableNodes: extenderv1.FailedNodesMap{"marked": RefusalText, "fenced": RefusalText},
+				NodeNames:                  &[]string{"open", "forgotten", "unknown"},
+				FailedAndUnresolvableNodes: extenderv1.FailedNodesMap{"marked": RefusalText, "fenced": RefusalText, "preempted": RefusalText},
 			},
 		},
-		"a DaemonSet's pod comes to a marked node, not to a fenced one": {
+		"a DaemonSet's pod comes to a marked and to an interrupted node, not to a fenced one": {
 			pod: ownedBy(newPod("p"), "apps/v1", "DaemonSet"),
 			want: extenderv1.ExtenderFilterResult{
-				NodeNames:                  &[]string{"open", "marked", "unknown"},
+				NodeNames:                  &[]string{"open", "marked", "preempted", "forgotten", "unknown"},
 				FailedAndUnresolvableNodes: extenderv1.FailedNodesMap{"fenced": RefusalText},
 			},
 		},

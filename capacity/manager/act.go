@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -26,18 +23,10 @@ const writeTimeout = 30 * time.Second
 // act hands the decision to the lanes, in place of what they still had to do.
 func (m *Manager) act(o *observation, d capacity.Decision) {
 	m.lanes.cloud.replace(m.cloudActions(o, d))
-	m.lanes.nodes.replace(m.nodeActions(o, d))
+	m.lanes.nodes.replace(append(m.nodeActions(o, d), m.approvalActions(o, d)...))
 
-	var pods, reasons []action
-	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return o.pods[uid] == nil })
-	for _, e := range d.Evictions {
-		if pod := o.pods[e.UID]; pod != nil {
-			m.countLate(e)
-			if pod.DeletionTimestamp == nil {
-				pods = append(pods, action{"pod/" + string(e.UID), func(ctx context.Context) error { return m.evict(ctx, pod) }})
-			}
-		}
-	}
+	var reasons []action
+	pods := m.evictionActions(o, d)
 	for _, r := range d.Releases {
 		if pod := o.pods[r.UID]; pod != nil {
 			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, o.pools[r.Node], r) }})
@@ -199,35 +188,6 @@ func setCondition(pod *corev1.Pod, status corev1.ConditionStatus, reason, messag
 		condition.LastTransitionTime = existing.LastTransitionTime
 	}
 	*existing = condition
-}
-
-// countLate counts a pod that landed on a node being deleted, once.
-func (m *Manager) countLate(e capacity.Eviction) {
-	if m.late[e.UID] {
-		return
-	}
-	m.late[e.UID] = true
-	m.metrics.lateBinds.Inc()
-	m.log.Error(nil, "a pod landed on a node whose deletion was committed; evicting it", "pod", e.Pod, "node", e.Node)
-}
-
-// evict removes a pod in good order, so that its owner makes a new one.
-func (m *Manager) evict(ctx context.Context, pod *corev1.Pod) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	eviction := &policyv1.Eviction{
-		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
-	}
-	err := m.write("evict", func() error {
-		return m.client.SubResource("eviction").Create(ctx, pod.DeepCopy(), eviction)
-	})
-	if err != nil {
-		m.report(err, "cannot evict the pod", "pod", client.ObjectKeyFromObject(pod))
-		return err
-	}
-	m.say(pod, corev1.EventTypeWarning, "Evicted", "Evict", "evicted: node %s is being deleted", pod.Spec.NodeName)
-	return nil
 }
 
 // cloudActions are purchases and deletions, one of each under way in a pool.

@@ -75,6 +75,8 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 		Priority:    corev1helpers.PodPriority(p),
 		Created:     p.CreationTimestamp.Time,
 		Terminating: p.DeletionTimestamp != nil,
+		Owned:       metav1.GetControllerOf(p) != nil,
+		Grace:       gracePeriod(p),
 		Gang:        request.Gang,
 		GangSize:    request.GangSize,
 		MaxWait:     request.MaxWait,
@@ -101,6 +103,15 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 		pod.Ends = p.Status.StartTime.Add(runTime)
 	}
 	return pod
+}
+
+// gracePeriod is how long the pod may take to end when it is asked to.
+func gracePeriod(p *corev1.Pod) time.Duration {
+	seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if p.Spec.TerminationGracePeriodSeconds != nil {
+		seconds = *p.Spec.TerminationGracePeriodSeconds
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // jobGang is the gang of a Job's pods.
@@ -224,6 +235,9 @@ func node(n *corev1.Node) capacity.Node {
 		Retirement: api.RetirementOf(n),
 		Fence:      api.FenceToken(n),
 		Deleting:   n.Annotations[api.DeletingAnnotation],
+
+		Interruptions: api.Interruptions(n),
+		Approved:      api.ApprovedInterruptions(n),
 	}
 }
 

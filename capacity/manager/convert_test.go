@@ -44,7 +44,7 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 	base := func(change func(*capacity.Pod)) []*capacity.Pod {
 		p := capacity.Pod{
 			Key: types.NamespacedName{Namespace: "work", Name: "frame"}, UID: "uid",
-			Work: capacity.Batch, Gated: true, Created: created,
+			Work: capacity.Batch, Gated: true, Created: created, Owned: true, Grace: 30 * time.Second,
 		}
 		if change != nil {
 			change(&p)
@@ -105,7 +105,13 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 				p.OwnerReferences, p.Annotations, p.Spec.SchedulingGates = nil, nil, nil
 				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}}
 			}),
-			want: base(func(p *capacity.Pod) { p.Work, p.Gated, p.Unschedulable = capacity.LongLived, false, true }),
+			want: base(func(p *capacity.Pod) {
+				p.Work, p.Gated, p.Unschedulable, p.Owned = capacity.LongLived, false, true, false
+			}),
+		},
+		"with a grace period of its own": {
+			in:   gatedPod(func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(600)) }),
+			want: base(func(p *capacity.Pod) { p.Grace = 10 * time.Minute }),
 		},
 		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: []*capacity.Pod{}},
 		"deleted at the gate": {

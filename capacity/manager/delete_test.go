@@ -11,10 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -22,77 +18,6 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
-
-// lateBind is a pod on a node that is being deleted, and the decision that
-// follows.
-func lateBind(change func(*corev1.Pod)) (*observation, capacity.Decision) {
-	pod := podOn("late", change)
-	o := &observation{pods: map[types.UID]*corev1.Pod{pod.UID: pod}}
-	return o, capacity.Decision{Evictions: []capacity.Eviction{{UID: pod.UID, Node: pod.Spec.NodeName}}}
-}
-
-func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
-	w := newWorld(t, open404, interceptor.Funcs{})
-	o, d := lateBind(nil)
-	for range 3 {
-		w.act(o, d)
-	}
-	if got := testutil.ToFloat64(w.metrics.lateBinds); got != 1 {
-		t.Errorf("tidegate_late_binds_total is %v, want 1", got)
-	}
-	if got := keys(w.lanes.pods); !slices.Equal(got, []string{"pod/uid-pod"}) {
-		t.Errorf("actions %v, want the eviction", got)
-	}
-	w.act(&observation{}, capacity.Decision{})
-	if len(w.late) != 0 {
-		t.Errorf("remembered %v of pods that are gone", w.late)
-	}
-}
-
-// TestAPodOnItsWayOutIsNotEvictedAgain: each attempt would be followed by a
-// plan, and that by the next attempt, for as long as the pod takes.
-func TestAPodOnItsWayOutIsNotEvictedAgain(t *testing.T) {
-	w := newWorld(t, open404, interceptor.Funcs{})
-	o, d := lateBind(func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now })
-	w.act(o, d)
-	if got := keys(w.lanes.pods); len(got) != 0 {
-		t.Errorf("actions %v on a pod that is going", got)
-	}
-	if got := testutil.ToFloat64(w.metrics.lateBinds); got != 1 {
-		t.Errorf("tidegate_late_binds_total is %v, want 1: it did land there", got)
-	}
-}
-
-func TestEviction(t *testing.T) {
-	for name, tc := range map[string]struct {
-		answer error
-		result string
-	}{
-		"accepted":                   {result: "ok"},
-		"a budget does not allow it": {answer: apierrors.NewTooManyRequests("budget", 1), result: "error"},
-		"the pod has gone":           {answer: apierrors.NewNotFound(corev1.Resource("pods"), "late"), result: "conflict"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var sent *policyv1.Eviction
-			w := newWorld(t, open404, interceptor.Funcs{
-				SubResourceCreate: func(_ context.Context, _ client.Client, name string, _ client.Object, sub client.Object, _ ...client.SubResourceCreateOption) error {
-					sent, _ = sub.(*policyv1.Eviction)
-					return tc.answer
-				},
-			})
-			// The error is what makes the dispatcher wait with the next attempt.
-			if err := w.evict(t.Context(), podOn("late", nil)); !errors.Is(err, tc.answer) {
-				t.Errorf("error %v, want %v", err, tc.answer)
-			}
-			if sent == nil || *sent.DeleteOptions.Preconditions.UID != "uid-pod" {
-				t.Errorf("eviction %+v, want one of this very pod", sent)
-			}
-			if got := testutil.ToFloat64(w.metrics.writes.WithLabelValues("evict", tc.result)); got != 1 {
-				t.Errorf("tidegate_writes_total of kind evict, result %s is %v, want 1", tc.result, got)
-			}
-		})
-	}
-}
 
 // TestDeletion: a failure, at once or late, holds the node back and is told on
 // it; it is never taken for a success.

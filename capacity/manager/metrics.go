@@ -20,6 +20,8 @@ type metrics struct {
 	cloudUp      prometheus.Gauge
 	observeOnly  prometheus.Gauge
 	unproved     prometheus.Counter
+	interrupted  prometheus.Counter
+	approved     prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -54,8 +56,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_observe_only", Help: "1 while nothing is acted on, by flag or because an operator paused."}),
 		unproved: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_unproved_fences_total", Help: "Fences that were taken back because the API server did not prove that it enforces them."}),
+		interrupted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_interrupted_pods_total", Help: "Pods that were evicted because the cloud is about to take or to restart their machine."}),
+		approved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tidegate_approved_interruptions_total", Help: "Interruptions that were let happen before their time because their machines were empty."}),
 	}
 	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.rescues, m.lateBinds, m.writes,
-		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved)
+		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved, m.interrupted, m.approved)
 	return m
 }

@@ -60,9 +60,11 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 			changeRetirement(n, func(r *api.Retirement) { r.EmptySince = nil })
 		})
 	case capacity.StepFence:
-		err = m.patch(ctx, node, s, func(n *corev1.Node) { m.fence(n) })
+		err = m.patch(ctx, node, s, func(n *corev1.Node) { m.fence(n, s.Why) })
 	case capacity.StepUnfence:
 		err = m.unfence(ctx, node, s)
+	case capacity.StepForgetApproval:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) { delete(n.Annotations, api.ApprovedAnnotation) })
 	case capacity.StepProve:
 		err = m.prove(ctx, node)
 	case capacity.StepCommit:
@@ -117,6 +119,8 @@ var pastTense = map[capacity.StepKind]string{
 	capacity.StepUnfence:     "unfenced",
 	capacity.StepCommit:      "committed to deletion",
 	capacity.StepForget:      "forgotten",
+
+	capacity.StepForgetApproval: "has nothing approved any more",
 }
 
 var eventReasons = map[capacity.StepKind]string{
@@ -147,14 +151,20 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 	return nil
 }
 
-// fence sets the label with a fresh token and the taint, in one patch.
-func (m *Manager) fence(n *corev1.Node) {
+// fence sets the label with a fresh token and the taint, in one patch. A node
+// that was not marked is fenced for that reason.
+func (m *Manager) fence(n *corev1.Node, why string) {
 	var token [16]byte
 	rand.Read(token[:])
 	metav1.SetMetaDataLabel(&n.ObjectMeta, api.RetiredLabel, hex.EncodeToString(token[:]))
 	n.Spec.Taints = append(withoutFenceTaint(n.Spec.Taints), api.FenceTaint())
 	now := metav1.NewTime(m.now())
-	changeRetirement(n, func(r *api.Retirement) { r.FencedAt = &now })
+	changeRetirement(n, func(r *api.Retirement) {
+		if r.Reason == "" {
+			r.Reason, r.Since = why, now
+		}
+		r.FencedAt = &now
+	})
 }
 
 // unfence takes fence and mark back, in one patch. A node that could not be

@@ -1,0 +1,73 @@
+package manager
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// evictionActions evict pods from machines that go in any case, in the order
+// of the decision.
+func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action {
+	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return o.pods[uid] == nil })
+	var actions []action
+	for _, e := range d.Evictions {
+		pod := o.pods[e.UID]
+		if pod == nil {
+			continue
+		}
+		if e.Late {
+			m.countLate(e)
+		}
+		if pod.DeletionTimestamp == nil {
+			actions = append(actions, action{"pod/" + string(e.UID), func(ctx context.Context) error { return m.evict(ctx, pod, e) }})
+		}
+	}
+	return actions
+}
+
+// countLate counts a pod that landed on a node being deleted, once.
+func (m *Manager) countLate(e capacity.Eviction) {
+	if m.late[e.UID] {
+		return
+	}
+	m.late[e.UID] = true
+	m.metrics.lateBinds.Inc()
+	m.log.Error(nil, "a pod landed on a node whose deletion was committed; evicting it", "pod", e.Pod, "node", e.Node)
+}
+
+// evict removes a pod in good order, so that its owner makes a new one. The
+// API server refuses for as long as a PodDisruptionBudget stands against it.
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, e capacity.Eviction) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	eviction := &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
+	}
+	err := m.write("evict", func() error {
+		return m.client.SubResource("eviction").Create(ctx, pod.DeepCopy(), eviction)
+	})
+	switch {
+	case apierrors.IsTooManyRequests(err):
+		m.log.Info("a PodDisruptionBudget keeps the pod for now; trying again", "pod", e.Pod, "node", e.Node, "why", e.Why)
+		m.say(pod, corev1.EventTypeWarning, "EvictionRefused", "Evict", "a PodDisruptionBudget does not let it go yet: %s", e.Why)
+		return err
+	case err != nil:
+		m.report(err, "cannot evict the pod", "pod", e.Pod)
+		return err
+	}
+	if !e.Late {
+		m.metrics.interrupted.Inc()
+	}
+	m.log.Info("evicted pod", "pod", e.Pod, "node", e.Node, "why", e.Why)
+	m.say(pod, corev1.EventTypeWarning, "Evicted", "Evict", "evicted from node %s: %s", e.Node, e.Why)
+	return nil
+}
