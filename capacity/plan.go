@@ -94,7 +94,7 @@ type zone struct {
 }
 
 func newPlanner(s Snapshot) *planner {
-	s.Nodes = slices.SortedFunc(slices.Values(s.Nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
+	s.Nodes = sorted(s.Nodes, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
 	s.Pools = slices.SortedFunc(slices.Values(s.Pools), func(a, b PoolState) int { return strings.Compare(a.Name, b.Name) })
 	p := &planner{
 		snapshot:  &s,
@@ -108,8 +108,7 @@ func newPlanner(s Snapshot) *planner {
 		families:  map[string]*family{},
 		stepped:   map[*Node]bool{},
 	}
-	p.unbound = slices.Clone(s.Waiting)
-	slices.SortFunc(p.unbound, comparePods)
+	p.unbound = sorted(s.Waiting, ComparePods)
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
@@ -147,13 +146,23 @@ func (p *planner) addPool(state *PoolState) {
 	}
 }
 
-// comparePods orders demand: priority, then age, then name.
-func comparePods(a, b *Pod) int {
+// sorted returns the list in order, the list itself if it is.
+func sorted[T any](list []T, compare func(a, b T) int) []T {
+	if !slices.IsSortedFunc(list, compare) {
+		list = slices.Clone(list)
+		slices.SortFunc(list, compare)
+	}
+	return list
+}
+
+// ComparePods orders demand: priority, then age, then name.
+func ComparePods(a, b *Pod) int {
 	return cmp.Or(
 		-cmp.Compare(a.Priority, b.Priority),
 		a.Created.Compare(b.Created),
 		strings.Compare(a.Key.Namespace, b.Key.Namespace),
 		strings.Compare(a.Key.Name, b.Key.Name),
+		strings.Compare(string(a.UID), string(b.UID)),
 	)
 }
 

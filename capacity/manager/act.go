@@ -28,8 +28,9 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	var reasons []action
 	pods := m.evictionActions(o, d)
 	for _, r := range d.Releases {
-		if pod := o.pods[r.UID]; pod != nil {
-			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, o.pools[r.Node], r) }})
+		if pod := o.pod(r.UID); pod != nil {
+			pool := o.poolOf(r.Node)
+			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, pool, r) }})
 		}
 	}
 	m.lanes.pods.replace(pods)
@@ -39,7 +40,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, status) }})
 	}
 	for _, r := range d.Reasons {
-		if pod := o.pods[r.UID]; pod != nil && !says(pod, r) {
+		if pod := o.pod(r.UID); pod != nil && !says(pod, r) {
 			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
 		}
 	}
@@ -196,15 +197,15 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 	for _, g := range d.Grows {
 		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) error { return m.grow(ctx, g) }})
 	}
-	byPool := map[string][]capacity.Step{}
+	byPool := map[string][]doomed{}
 	for _, s := range d.Steps {
-		if s.Kind == capacity.StepDelete {
-			byPool[s.Pool] = append(byPool[s.Pool], s)
+		if node := o.node(s.Node); s.Kind == capacity.StepDelete && node != nil {
+			byPool[s.Pool] = append(byPool[s.Pool], doomed{s, node})
 		}
 	}
-	for pool, steps := range byPool {
+	for pool, machines := range byPool {
 		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) error {
-			m.delete(ctx, o, pool, steps)
+			m.delete(ctx, pool, machines)
 			return nil // each machine's own failures hold it back
 		}})
 	}
@@ -228,27 +229,30 @@ func (m *Manager) grow(ctx context.Context, g capacity.Grow) error {
 	return nil
 }
 
+// doomed is a machine to delete.
+type doomed struct {
+	capacity.Step
+	node *corev1.Node
+}
+
 // delete asks the cloud to delete the machines of committed nodes.
-func (m *Manager) delete(ctx context.Context, o *observation, pool string, steps []capacity.Step) {
+func (m *Manager) delete(ctx context.Context, pool string, machines []doomed) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	var refs []capacity.Ref
 	var names []string
-	// The outcome may be long in coming: it must not keep the observation.
-	nodes := map[string]*corev1.Node{}
-	for _, s := range steps {
-		nodes[s.Node] = o.nodes[s.Node].DeepCopy()
-		refs = append(refs, capacity.Ref{ID: s.Instance.ID, VMID: s.Instance.VMID})
-		names = append(names, s.Node)
+	for _, d := range machines {
+		refs = append(refs, capacity.Ref{ID: d.Instance.ID, VMID: d.Instance.VMID})
+		names = append(names, d.Node)
 	}
 	outcome := func(err error) {
-		for _, s := range steps {
+		for _, d := range machines {
 			if err == nil {
-				m.progress.succeeded(s.UID)
+				m.progress.succeeded(d.UID)
 				continue
 			}
-			m.progress.failed(s.UID)
-			m.say(nodes[s.Node], corev1.EventTypeWarning, "DeleteFailed", "Delete", "the cloud did not delete the machine; trying again: %v", err)
+			m.progress.failed(d.UID)
+			m.say(d.node, corev1.EventTypeWarning, "DeleteFailed", "Delete", "the cloud did not delete the machine; trying again: %v", err)
 		}
 		if err != nil {
 			m.log.Error(err, "the cloud did not delete machines; trying again", "pool", pool, "nodes", names)

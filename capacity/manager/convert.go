@@ -3,7 +3,6 @@ package manager
 import (
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,55 +14,12 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// converter turns Kubernetes objects into the planner's terms. It remembers
-// pods by their version, so that only what changed is converted again.
-type converter struct {
-	compiler *fit.Compiler
-	pods     map[types.UID]converted
-}
-
-type converted struct {
-	version string
-	pod     capacity.Pod
-}
-
-func newConverter() *converter {
-	return &converter{compiler: fit.NewCompiler(), pods: map[types.UID]converted{}}
-}
-
-// all converts the unfinished pods, and forgets pods and classes that are gone.
-func (c *converter) all(pods []corev1.Pod) []*capacity.Pod {
-	out := make([]*capacity.Pod, 0, len(pods))
-	kept := make(map[types.UID]converted, len(pods))
-	for i := range pods {
-		p := &pods[i]
-		if api.Finished(p) || p.DeletionTimestamp != nil && p.Spec.NodeName == "" {
-			continue
-		}
-		known, ok := c.pods[p.UID]
-		if !ok || known.version != p.ResourceVersion {
-			known = converted{version: p.ResourceVersion, pod: c.pod(p)}
-		}
-		kept[p.UID] = known
-		pod := known.pod // its gang's size follows its Job
-		out = append(out, &pod)
-	}
-	c.pods = kept
-	if c.compiler.Len() > 2*len(kept)+1000 {
-		used := map[*fit.Class]bool{}
-		for _, known := range kept {
-			used[known.pod.Class] = true
-		}
-		c.compiler.Keep(used)
-	}
-	return out
-}
-
-func (c *converter) pod(p *corev1.Pod) capacity.Pod {
+// convertPod turns a pod into the planner's terms.
+func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 	request, _ := api.ParsePodRequest(p.Annotations)
 	condition := podCondition(&p.Status, api.CapacityCondition)
 	gated := api.HasCapacityGate(p)
-	pod := capacity.Pod{
+	pod := &capacity.Pod{
 		Key:         types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
 		UID:         p.UID,
 		Work:        workOf(p, request),
@@ -90,9 +46,9 @@ func (c *converter) pod(p *corev1.Pod) capacity.Pod {
 		}
 	}
 	if p.Spec.NodeName == "" {
-		pod.Class = c.compiler.Class(p, request.Pool)
+		pod.Class = compiler.Class(p, request.Pool)
 	} else {
-		pod.Class = c.compiler.Bound(p)
+		pod.Class = compiler.Bound(p)
 	}
 	if request.Gang != "" {
 		pod.Gang = "named/" + request.Gang
@@ -131,60 +87,6 @@ func workOf(p *corev1.Pod, request api.PodRequest) capacity.Work {
 		return capacity.Batch
 	}
 	return capacity.LongLived
-}
-
-// daemons returns the classes of the DaemonSets' pods, but for those that opted
-// in: these are work like any other.
-func (c *converter) daemons(sets []appsv1.DaemonSet) []*fit.Class {
-	var classes []*fit.Class
-	for i := range sets {
-		template := &sets[i].Spec.Template
-		request, _ := api.ParsePodRequest(template.Annotations)
-		if sets[i].DeletionTimestamp == nil && (request.OptIn == nil || !*request.OptIn) {
-			classes = append(classes, c.compiler.Class(&corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}, ""))
-		}
-	}
-	return classes
-}
-
-// slowStart is how long after its newest pod a Job's controller is still
-// expected to create more: it does so within seconds, unless a quota or a
-// back-off keeps it from doing so for an unknown time.
-const slowStart = time.Minute
-
-// jobs sets the gang sizes of Jobs' pods and returns the pods that Jobs have
-// yet to create. succeeded counts the Jobs' pods that have succeeded and still
-// are there: a Job's own status is behind them.
-func jobs(list []batchv1.Job, pods []*capacity.Pod, owners map[types.UID]types.UID, succeeded map[types.UID]int, now time.Time) []capacity.Expected {
-	present := map[types.UID][]*capacity.Pod{}
-	for _, p := range pods {
-		if job, ok := owners[p.UID]; ok {
-			present[job] = append(present[job], p)
-		}
-	}
-	var expected []capacity.Expected
-	for i := range list {
-		job := &list[i]
-		own := present[job.UID]
-		want := wantedPods(job, succeeded[job.UID])
-		var like *capacity.Pod
-		var newest time.Time
-		for _, p := range own {
-			if p.Created.After(newest) {
-				newest = p.Created
-			}
-			if p.Gang == jobGang(job.UID) {
-				p.GangSize = want
-			}
-			if p.Gated && !p.OthersGate && (like == nil || p.Key.Name < like.Key.Name) {
-				like = p
-			}
-		}
-		if missing := want - len(own); missing > 0 && like != nil && now.Sub(newest) < slowStart {
-			expected = append(expected, capacity.Expected{Like: like.UID, Count: missing})
-		}
-	}
-	return expected
 }
 
 // wantedPods is how many pods the Job's controller wants to have at this time.

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -113,14 +114,14 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 			in:   gatedPod(func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(600)) }),
 			want: base(func(p *capacity.Pod) { p.Grace = 10 * time.Minute }),
 		},
-		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: []*capacity.Pod{}},
+		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: nil},
 		"deleted at the gate": {
 			in:   gatedPod(func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }),
-			want: []*capacity.Pod{},
+			want: nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := newConverter().all([]corev1.Pod{tc.in})
+			got := stored(tc.in)
 			for i := range got {
 				if got[i].Class.Requests.MilliCPU != 2000 {
 					t.Errorf("requests %+v, want 2 CPUs", got[i].Class.Requests)
@@ -133,6 +134,22 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 		})
 	}
 }
+
+// stored are the pods as the planner is shown them.
+func stored(pods ...corev1.Pod) []*capacity.Pod {
+	s := newStore(time.Now)
+	var out []*capacity.Pod
+	for i := range pods {
+		s.set(&pods[i])
+		if pod := s.pods[pods[i].UID].pod; pod != nil {
+			out = append(out, pod)
+		}
+	}
+	return out
+}
+
+// nobody knows anything of any node's retirement.
+func nobody(*capacity.Node) bool { return false }
 
 // TestEqualPodsShareOneClass: the planner judges a class once, so pods that
 // differ only in what the scheduler does not look at must share it.
@@ -153,7 +170,7 @@ func TestEqualPodsShareOneClass(t *testing.T) {
 		"another toleration":      {second: second(func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} })},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pods := newConverter().all([]corev1.Pod{gatedPod(nil), tc.second})
+			pods := stored(gatedPod(nil), tc.second)
 			if same := pods[0].Class == pods[1].Class; same != tc.same {
 				t.Errorf("share a class: %t, want %t", same, tc.same)
 			}
@@ -161,41 +178,25 @@ func TestEqualPodsShareOneClass(t *testing.T) {
 	}
 }
 
-func TestOnlyChangedPodsAreConvertedAgain(t *testing.T) {
-	c := newConverter()
-	c.all([]corev1.Pod{gatedPod(nil)})
-	silent := gatedPod(func(p *corev1.Pod) { p.Spec.Priority = new(int32(7)) })
-	if got := c.all([]corev1.Pod{silent})[0].Priority; got != 0 {
-		t.Errorf("priority %d of a pod whose version did not change, want the remembered 0", got)
-	}
-	silent.ResourceVersion = "2"
-	if got := c.all([]corev1.Pod{silent})[0].Priority; got != 7 {
-		t.Errorf("priority %d of a changed pod, want 7", got)
-	}
-}
-
 // TestClassesOfPodsThatAreGoneAreForgotten: a cluster that runs for a year sees
 // more of them than it has memory for.
 func TestClassesOfPodsThatAreGoneAreForgotten(t *testing.T) {
-	c := newConverter()
+	s := newStore(time.Now)
 	stays := gatedPod(func(p *corev1.Pod) { p.Name, p.UID = "stays", "uid-stays" })
-	class := c.all([]corev1.Pod{stays})[0].Class
+	s.set(&stays)
+	class := s.queue[0].Class
 	for i := range 3000 {
-		passes := gatedPod(func(p *corev1.Pod) {
-			p.Spec.NodeSelector = map[string]string{"run": strconv.Itoa(i)}
-		})
-		passes.ResourceVersion = strconv.Itoa(i)
-		c.all([]corev1.Pod{stays, passes})
+		passes := gatedPod(func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"run": strconv.Itoa(i)} })
+		s.set(&passes)
+		s.fill(&capacity.Snapshot{}, nobody)
 	}
-	if n := c.compiler.Len(); n > 1100 {
+	if n := s.compiler.Len(); n > 1100 {
 		t.Errorf("%d classes are remembered of 2 pods", n)
 	}
-	if got := c.all([]corev1.Pod{stays})[0].Class; got != class {
-		t.Error("the pod that stays has got another class")
-	}
 	equal := gatedPod(func(p *corev1.Pod) { p.Name, p.UID = "equal", "uid-equal" })
-	if got := c.all([]corev1.Pod{stays, equal})[1].Class; got != class {
-		t.Error("a pod that is equal to it does not share its class")
+	s.set(&equal)
+	if got := s.pods["uid-equal"].pod.Class; got != class {
+		t.Error("a pod that is equal to the one that stays does not share its class")
 	}
 }
 
@@ -237,19 +238,28 @@ func TestJobs(t *testing.T) {
 		"retries: one failed, and will be made anew": {job: job(4, 4, func(j *batchv1.Job) { j.Status.Failed = 1 }), gated: 1, running: 2, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var pods []*capacity.Pod
-			owners := map[types.UID]types.UID{}
-			for i := range tc.gated + tc.running {
-				uid := types.UID(rune('a' + i))
-				owners[uid] = "uid-job"
-				pods = append(pods, &capacity.Pod{UID: uid, Gated: i < tc.gated, Created: created, Gang: jobGang("uid-job")})
+			s := newStore(time.Now)
+			s.set(&tc.job)
+			for i := range tc.gated + tc.running + tc.succeeded {
+				p := gatedPod(func(p *corev1.Pod) {
+					p.Name, p.UID = fmt.Sprintf("p%02d", i), types.UID(fmt.Sprint("uid-", i))
+					p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", UID: "uid-job", Controller: new(true)}}
+					if i >= tc.gated {
+						p.Spec.SchedulingGates, p.Spec.NodeName = nil, "n1"
+					}
+					if i >= tc.gated+tc.running {
+						p.Status.Phase = corev1.PodSucceeded
+					}
+				})
+				s.set(&p)
 			}
-			now := created.Add(time.Second)
+			snapshot := capacity.Snapshot{Now: created.Add(time.Second)}
 			if tc.stuck {
-				now = created.Add(time.Hour)
+				snapshot.Now = created.Add(time.Hour)
 			}
+			s.fill(&snapshot, nobody)
 			got := 0
-			for _, e := range jobs([]batchv1.Job{tc.job}, pods, owners, map[types.UID]int{"uid-job": tc.succeeded}, now) {
+			for _, e := range snapshot.Expected {
 				got += e.Count
 			}
 			if got != tc.want {

@@ -38,10 +38,9 @@ func TestDeletion(t *testing.T) {
 				cloud := &scriptedCloud{deleteErr: tc.atOnce, outcome: tc.late}
 				w.pools = newPools(cloud, time.Now, w.log, func() {})
 				w.progress.failed(node.UID) // an earlier failure, to be forgotten on success
-				o := &observation{nodes: map[string]*corev1.Node{node.Name: node}}
 				step := commitStep()
 				step.Kind = capacity.StepDelete
-				w.delete(t.Context(), o, "agents", []capacity.Step{step})
+				w.delete(t.Context(), "agents", []doomed{{step, node}})
 				time.Sleep(2 * time.Minute)
 			})
 			want := tc.atOnce

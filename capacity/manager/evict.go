@@ -16,10 +16,10 @@ import (
 // evictionActions evict pods from machines that go in any case, in the order
 // of the decision.
 func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action {
-	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return o.pods[uid] == nil })
+	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return !m.store.exists(uid) })
 	var actions []action
 	for _, e := range d.Evictions {
-		pod := o.pods[e.UID]
+		pod := o.pod(e.UID)
 		if pod == nil {
 			continue
 		}

@@ -21,15 +21,16 @@ import (
 
 // lateBind is a pod on a node that is being deleted, and the decision that
 // follows.
-func lateBind(change func(*corev1.Pod)) (*observation, capacity.Decision) {
+func lateBind(w *world, change func(*corev1.Pod)) (*observation, capacity.Decision) {
 	pod := podOn("late", change)
-	o := &observation{pods: map[types.UID]*corev1.Pod{pod.UID: pod}}
+	w.store.set(pod)
+	o := w.observation()
 	return o, capacity.Decision{Evictions: []capacity.Eviction{{UID: pod.UID, Node: pod.Spec.NodeName, Late: true}}}
 }
 
 func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
 	w := newWorld(t, open404, interceptor.Funcs{})
-	o, d := lateBind(nil)
+	o, d := lateBind(w, nil)
 	for range 3 {
 		w.act(o, d)
 	}
@@ -39,7 +40,8 @@ func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
 	if got := keys(w.lanes.pods); !slices.Equal(got, []string{"pod/uid-pod"}) {
 		t.Errorf("actions %v, want the eviction", got)
 	}
-	w.act(&observation{}, capacity.Decision{})
+	w.store.remove(podOn("late", nil))
+	w.act(o, capacity.Decision{})
 	if len(w.late) != 0 {
 		t.Errorf("remembered %v of pods that are gone", w.late)
 	}
@@ -49,7 +51,7 @@ func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
 // plan, and that by the next attempt, for as long as the pod takes.
 func TestAPodOnItsWayOutIsNotEvictedAgain(t *testing.T) {
 	w := newWorld(t, open404, interceptor.Funcs{})
-	o, d := lateBind(func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now })
+	o, d := lateBind(w, func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now })
 	w.act(o, d)
 	if got := keys(w.lanes.pods); len(got) != 0 {
 		t.Errorf("actions %v on a pod that is going", got)
@@ -108,15 +110,14 @@ func TestEviction(t *testing.T) {
 // order of the decision.
 func TestInterruptedPodsAreEvictedInOrder(t *testing.T) {
 	w := newWorld(t, open404, interceptor.Funcs{})
-	o := &observation{pods: map[types.UID]*corev1.Pod{}}
 	var d capacity.Decision
 	for _, uid := range []types.UID{"young", "old", "gone"} {
 		d.Evictions = append(d.Evictions, capacity.Eviction{UID: uid})
 		if uid != "gone" {
-			o.pods[uid] = podOn(string(uid), func(p *corev1.Pod) { p.UID = uid })
+			w.store.set(podOn(string(uid), func(p *corev1.Pod) { p.UID = uid }))
 		}
 	}
-	w.act(o, d)
+	w.act(w.observation(), d)
 	var order []string
 	for _, a := range w.lanes.pods.waiting {
 		order = append(order, a.key)

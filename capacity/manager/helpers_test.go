@@ -79,6 +79,9 @@ func newWorld(t *testing.T, proof answer, funcs interceptor.Funcs, objects ...cl
 		Metrics: prometheus.NewRegistry(),
 		Log:     testr.New(t),
 	})
+	for _, o := range objects {
+		m.store.set(o.DeepCopyObject())
+	}
 	return &world{Manager: m, typed: typed}
 }
 
@@ -90,4 +93,9 @@ func (w *world) node(t *testing.T) *corev1.Node {
 		t.Fatal(err)
 	}
 	return &n
+}
+
+// observation is one of all that the store has.
+func (w *world) observation() *observation {
+	return &observation{store: w.store, changes: w.store.changes}
 }

@@ -18,13 +18,13 @@ import (
 func (m *Manager) approvalActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, a := range d.Approvals {
-		told := o.nodes[a.Node]
-		if told == nil || told.UID != a.UID {
-			continue
-		}
+		told := o.node(a.Node)
 		var nodes []*corev1.Node
 		for _, name := range a.Nodes {
-			nodes = append(nodes, o.nodes[name])
+			nodes = append(nodes, o.node(name))
+		}
+		if told == nil || told.UID != a.UID || slices.Contains(nodes, nil) {
+			continue
 		}
 		actions = append(actions, action{"approve/" + a.Interruption.ID, func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, writeTimeout)

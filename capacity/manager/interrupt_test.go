@@ -150,7 +150,8 @@ func TestApprovalsAreKeptTidy(t *testing.T) {
 // A decision about a node that was replaced meanwhile is not carried out.
 func TestApprovalIsForOneNode(t *testing.T) {
 	w := newWorld(t, open404, interceptor.Funcs{})
-	o := &observation{nodes: map[string]*corev1.Node{"agents000001": fencedNode()}}
+	w.store.set(fencedNode())
+	o := w.observation()
 	approval := capacity.Approval{Interruption: interruption("e1"), Node: "agents000001", Nodes: []string{"agents000001"}}
 	for uid, want := range map[types.UID]string{"uid-node": "approve/e1", "earlier": ""} {
 		approval.UID = uid

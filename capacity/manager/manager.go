@@ -50,6 +50,8 @@ type Options struct {
 	Log        logr.Logger
 	// Settle is how long a proved fence stands before the live read.
 	Settle time.Duration
+	// Limits bound what is bought in all.
+	Limits capacity.Limits
 	// ObserveOnly says what would be done, and does nothing.
 	ObserveOnly bool
 	// Failpoint, if set, is called before and after every write with
@@ -65,6 +67,7 @@ type Manager struct {
 	events     events.EventRecorder
 	log        logr.Logger
 	settle     time.Duration
+	limits     capacity.Limits
 	now        func() time.Time
 	failpoint  func(string)
 
@@ -73,7 +76,7 @@ type Manager struct {
 
 	metrics   *metrics
 	pools     *pools
-	converter *converter
+	store     *store
 	progress  *progress
 	prover    *prover
 	publisher *publisher
@@ -97,7 +100,7 @@ func New(o Options) *Manager {
 		events: o.Events, log: o.Log, settle: o.Settle, now: time.Now, failpoint: o.Failpoint,
 		observeOnly: o.ObserveOnly,
 		metrics:     newMetrics(o.Metrics),
-		converter:   newConverter(),
+		limits:      o.Limits,
 		prover:      newProver(o.Config, o.Kubernetes),
 		late:        map[types.UID]bool{},
 		kicks:       make(chan struct{}, 1),
@@ -106,6 +109,7 @@ func New(o Options) *Manager {
 		m.failpoint = func(string) {}
 	}
 	m.progress = newProgress(m.now)
+	m.store = newStore(m.now)
 	m.pools = newPools(o.Cloud, m.now, o.Log, m.kick)
 	m.publisher = &publisher{client: o.Kubernetes}
 	m.lanes = lanes{
@@ -125,18 +129,8 @@ func (m *Manager) Ready() error { return m.pools.failure() }
 
 // Start plans and acts until ctx ends; what is under way then is finished.
 func (m *Manager) Start(ctx context.Context) error {
-	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}, &corev1.ConfigMap{}} {
-		informer, err := m.cache.GetInformer(ctx, object)
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", object, err)
-		}
-		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { m.kick() },
-			UpdateFunc: func(any, any) { m.kick() },
-			DeleteFunc: func(any) { m.kick() },
-		}); err != nil {
-			return fmt.Errorf("watch %T: %w", object, err)
-		}
+	if err := m.follow(ctx); err != nil {
+		return err
 	}
 	status, err := m.publisher.load(ctx)
 	if err != nil {
@@ -156,6 +150,37 @@ func (m *Manager) Start(ctx context.Context) error {
 	m.loop(ctx)
 	for range running {
 		<-finished
+	}
+	return nil
+}
+
+// follow keeps the store up to date with the caches, and returns once it is.
+func (m *Manager) follow(ctx context.Context) error {
+	var synced []toolscache.InformerSynced
+	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}, &corev1.ConfigMap{}} {
+		informer, err := m.cache.GetInformer(ctx, object)
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+		handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(object any) { m.store.set(object); m.kick() },
+			UpdateFunc: func(_, object any) { m.store.set(object); m.kick() },
+			DeleteFunc: func(object any) {
+				if unseen, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+					object = unseen.Obj
+				}
+				m.store.remove(object)
+				m.kick()
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+		synced = append(synced, handler.HasSynced)
+	}
+	// On half of the cluster no plan may be made.
+	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
+		return fmt.Errorf("the cluster's objects were not all read: %w", ctx.Err())
 	}
 	return nil
 }

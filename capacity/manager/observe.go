@@ -3,71 +3,79 @@ package manager
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
 // observation is the cluster as the caches show it, for one plan and the
-// actions that follow from it. Its objects are the caches' own: read only.
+// actions that follow from it.
 type observation struct {
 	snapshot capacity.Snapshot
-	pods     map[types.UID]*corev1.Pod
-	nodes    map[string]*corev1.Node
-	pools    map[string]string // of the nodes that are machines of one, by node
+	store    *store
+	changes  int // that the snapshot contains
 	// observeOnly is true while nothing may be acted on.
 	observeOnly bool
 }
 
-// observe takes a snapshot of the cluster from the caches and of the pools as
-// they are known, and teaches the pools what the nodes show.
+// pod returns the pod's object, nil if it has changed since the snapshot.
+func (o *observation) pod(uid types.UID) *corev1.Pod { return o.store.pod(uid, o.changes) }
+
+// node returns the node's object, nil if it has changed since the snapshot.
+func (o *observation) node(name string) *corev1.Node { return o.store.nodeObject(name, o.changes) }
+
+// poolOf returns the pool that the node's machine belongs to, "" for none.
+func (o *observation) poolOf(name string) string {
+	i, found := slices.BinarySearchFunc(o.snapshot.Nodes, name, func(n *capacity.Node, name string) int { return strings.Compare(n.Name, name) })
+	if !found || o.snapshot.Nodes[i].Instance.VMID == "" {
+		return ""
+	}
+	return o.snapshot.Nodes[i].Pool
+}
+
+// observe takes a snapshot of the cluster and of the pools as they are known,
+// and teaches the pools what the nodes show.
 func (m *Manager) observe(ctx context.Context) (*observation, error) {
-	var pods corev1.PodList
-	var nodes corev1.NodeList
-	var jobList batchv1.JobList
-	var daemonSets appsv1.DaemonSetList
-	for _, list := range []client.ObjectList{&pods, &nodes, &jobList, &daemonSets} {
-		if err := m.cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("read %T from the cache: %w", list, err)
-		}
+	o := &observation{store: m.store}
+	o.snapshot = capacity.Snapshot{Now: m.now(), Settle: m.settle, Limits: m.limits, Pools: m.pools.snapshot()}
+	if err := m.pools.failure(); err != nil && len(o.snapshot.Pools) == 0 {
+		o.snapshot.PoolsUnknown = err.Error()
 	}
-	o := &observation{pods: make(map[types.UID]*corev1.Pod, len(pods.Items)), nodes: make(map[string]*corev1.Node, len(nodes.Items)), pools: map[string]string{}}
-	o.snapshot = capacity.Snapshot{Now: m.now(), Settle: m.settle}
-	converted := m.converter.all(pods.Items)
-	o.snapshot.Daemons = m.converter.daemons(daemonSets.Items)
-
-	owners, succeeded := map[types.UID]types.UID{}, map[types.UID]int{}
-	for i := range pods.Items {
-		p := &pods.Items[i]
-		o.pods[p.UID] = p
-		if !api.OwnedByJob(p) {
-			continue
-		}
-		owner := metav1.GetControllerOf(p).UID
-		owners[p.UID] = owner
-		if p.Status.Phase == corev1.PodSucceeded {
-			succeeded[owner]++
-		}
+	changes, vmids := m.store.fill(&o.snapshot, m.progress.show)
+	o.changes = changes
+	if m.teach(o, vmids) {
+		o.snapshot.Pools = m.pools.snapshot()
 	}
-	o.snapshot.Expected = jobs(jobList.Items, converted, owners, succeeded, o.snapshot.Now)
-
-	for i := range nodes.Items {
-		n := &nodes.Items[i]
-		o.nodes[n.Name] = n
-	}
-	m.mapNodes(o)
-	o.snapshot.SetPods(converted)
 	var err error
 	o.observeOnly, err = m.observesOnly(ctx)
 	return o, err
+}
+
+// teach tells the pools which machines are nodes, and what new ones look like;
+// it reports whether a pool has learned its shape.
+func (m *Manager) teach(o *observation, vmids []string) bool {
+	learned, unknown := false, false
+	seen := make(map[types.UID]bool, len(o.snapshot.Nodes))
+	for _, n := range o.snapshot.Nodes {
+		switch {
+		case n.Instance.VMID == "":
+			unknown = unknown || !m.seen[n.UID]
+		case n.Ready && n.Recorded == n.Instance.VMID && !m.pools.learned(n.Pool):
+			m.pools.learn(n.Pool, shapeFromNode(n, n.Pool), 0)
+			learned = true
+		}
+		seen[n.UID] = true
+	}
+	m.seen = seen
+	m.progress.keep(seen)
+	m.pools.setNodes(vmids, unknown)
+	return learned
 }
 
 // observesOnly reports whether nothing may be acted on: by the manager's own
@@ -82,38 +90,4 @@ func (m *Manager) observesOnly(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("read from the cache whether Tidegate is paused: %w", err)
 	}
 	return api.ObserveOnly(&published), nil
-}
-
-// mapNodes finds each node's machine and completes the snapshot with it.
-func (m *Manager) mapNodes(o *observation) {
-	var identities []capacity.Identity
-	var vmids []string
-	for _, n := range o.nodes {
-		identities = append(identities, identity(n))
-		vmids = append(vmids, capacity.VMIDs(n.Status.NodeInfo.SystemUUID)...)
-	}
-	places := capacity.MapNodes(identities, m.pools.snapshot())
-	unknown, seen := false, make(map[types.UID]bool, len(o.nodes))
-	for name, n := range o.nodes {
-		converted := node(n)
-		if place, found := places[name]; found {
-			converted.Pool, converted.Instance = place.Pool, place.Instance
-			o.pools[name] = place.Pool
-			if converted.Ready && converted.Recorded == place.Instance.VMID && !m.pools.learned(place.Pool) {
-				m.pools.learn(place.Pool, shapeFromNode(&converted, place.Pool), 0)
-			}
-		} else if !m.seen[n.UID] {
-			unknown = true
-		}
-		seen[n.UID] = true
-		m.progress.show(&converted)
-		o.snapshot.Nodes = append(o.snapshot.Nodes, &converted)
-	}
-	m.seen = seen
-	m.progress.keep(seen)
-	m.pools.setNodes(vmids, unknown)
-	o.snapshot.Pools = m.pools.snapshot()
-	if err := m.pools.failure(); err != nil && len(o.snapshot.Pools) == 0 {
-		o.snapshot.PoolsUnknown = err.Error()
-	}
 }

@@ -193,12 +193,8 @@ func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, fai
 		if s.Growing {
 			pool.Capacity = s.Capacity // what was read is older than the request under way
 		}
-		s.Pool, s.Instances, s.Listed, s.outdated = pool, slices.Clone(instances[i]), true, false
-		for j := range s.Instances {
-			if p.inFlight[s.Instances[j].VMID] {
-				s.Instances[j].State = capacity.InstanceDeleting // the list may be behind
-			}
-		}
+		s.Pool, s.Listed, s.outdated = pool, true, false
+		s.Instances = deleting(instances[i], p.inFlight) // the list may be behind
 		if s.Shape == nil {
 			s.Shape = shapeFromCloud(pool)
 		}
@@ -208,6 +204,18 @@ func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, fai
 			s.Listed = false // what was learned is kept, in case it comes back
 		}
 	}
+}
+
+// deleting returns the machines, those of the VMIDs as being deleted. Lists of
+// machines are replaced, never changed: snapshots share them.
+func deleting(machines []capacity.Instance, vmids map[string]bool) []capacity.Instance {
+	machines = slices.Clone(machines)
+	for i := range machines {
+		if vmids[machines[i].VMID] {
+			machines[i].State = capacity.InstanceDeleting
+		}
+	}
+	return machines
 }
 
 // describe lists the pools with their bounds for the log.
@@ -241,7 +249,6 @@ func (p *pools) snapshot() []capacity.PoolState {
 		}
 		state := s.PoolState
 		state.Growing = s.Growing || s.outdated
-		state.Instances = slices.Clone(s.Instances)
 		out = append(out, state)
 	}
 	slices.SortFunc(out, func(a, b capacity.PoolState) int { return strings.Compare(a.Name, b.Name) })

@@ -41,18 +41,19 @@ func newProgress(now func() time.Time) *progress {
 	return &progress{now: now, nodes: map[types.UID]*nodeProgress{}}
 }
 
-// show adds what is known to the node.
-func (p *progress) show(n *capacity.Node) {
+// show adds what is known to the node, and reports whether there is anything.
+func (p *progress) show(n *capacity.Node) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.nodes[n.UID]
 	if known == nil {
-		return
+		return false
 	}
 	n.HoldUntil, n.FenceAfter = known.holdUntil, known.fenceAfter
 	if known.token == n.Fence {
 		n.Proving, n.Proved = known.proving, known.proved
 	}
+	return true
 }
 
 // proof records an attempt to prove the fence with that token.

@@ -177,7 +177,7 @@ func TestWhatWasLearnedOutlivesARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.pools.err = tc.failure
-			o := &observation{}
+			o := &observation{store: w.store}
 			if tc.failure != nil {
 				o.snapshot.PoolsUnknown = tc.failure.Error()
 			}

@@ -125,17 +125,16 @@ func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, th
 		return err
 	}
 	p.update(pool, func(s *poolState) {
-		for i := range s.Instances {
-			for _, ref := range refs {
-				if s.Instances[i].VMID == ref.VMID && s.Instances[i].State != capacity.InstanceDeleting {
-					s.Instances[i].State = capacity.InstanceDeleting
-					s.Capacity--
-				}
+		accepted := map[string]bool{}
+		for _, ref := range refs {
+			p.inFlight[ref.VMID], accepted[ref.VMID] = true, true
+		}
+		for _, i := range s.Instances {
+			if accepted[i.VMID] && i.State != capacity.InstanceDeleting {
+				s.Capacity--
 			}
 		}
-		for _, ref := range refs {
-			p.inFlight[ref.VMID] = true
-		}
+		s.Instances = deleting(s.Instances, accepted)
 	})
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
 		p.update(pool, func(*poolState) {

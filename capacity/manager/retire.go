@@ -21,7 +21,7 @@ import (
 func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, s := range d.Steps {
-		node := o.nodes[s.Node]
+		node := o.node(s.Node)
 		if s.Kind == capacity.StepDelete || node == nil || node.UID != s.UID {
 			continue
 		}
