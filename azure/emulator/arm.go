@@ -68,7 +68,7 @@ func (c *Cloud) serveARM(w http.ResponseWriter, r *http.Request) *Error {
 	if rt.api == "" {
 		return c.serveGroup(w, names["group"])
 	}
-	return c.dispatch(w, r, rt, names, caller{name: id.Name, late: effect.Late}, effect)
+	return c.dispatch(w, r, rt, names, caller{id.Name, effect})
 }
 
 // fault returns what the script has in store for a request. It has waited the
@@ -112,12 +112,12 @@ func (c *Cloud) throttle(rt *route, set string) *Error {
 // dispatch lets the SDK's fake servers parse the request and write the answer.
 // They are made anew for each request, because they would otherwise answer one
 // client from what they remember of another on the same path.
-func (c *Cloud) dispatch(w http.ResponseWriter, r *http.Request, rt *route, names map[string]string, who caller, effect Effect) *Error {
+func (c *Cloud) dispatch(w http.ResponseWriter, r *http.Request, rt *route, names map[string]string, who caller) *Error {
 	k := &call{cloud: c, who: who, link: "https://" + r.Host, skip: r.URL.Query().Get("$skiptoken"), url: r.URL}
 	req := r.WithContext(context.WithValue(r.Context(), runtime.CtxAPINameKey{}, rt.api))
 	req.URL = rt.canonical(r.URL, names)
 	resp, err := k.server(rt.api).Do(req)
-	if effect.Drop == DropAfter || r.Context().Err() != nil {
+	if who.Drop == DropAfter || r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {

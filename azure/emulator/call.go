@@ -92,6 +92,7 @@ func (k *call) vmsServer() *fake.VirtualMachineScaleSetVMsServer {
 	return &fake.VirtualMachineScaleSetVMsServer{
 		Get:             k.getVM,
 		GetInstanceView: k.getInstanceView,
+		BeginUpdate:     k.updateVM,
 		NewListPager: func(group, name string, o *armcompute.VirtualMachineScaleSetVMsClientListOptions) (resp azfake.PagerResponder[armcompute.VirtualMachineScaleSetVMsClientListResponse]) {
 			vms, next, err := k.listVMs(group, name, o != nil && o.Expand != nil && *o.Expand == "instanceView")
 			addPage(&resp, armcompute.VirtualMachineScaleSetVMsClientListResponse{VirtualMachineScaleSetVMListResult: armcompute.VirtualMachineScaleSetVMListResult{Value: vms, NextLink: next}}, err)

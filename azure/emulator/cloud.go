@@ -145,6 +145,26 @@ func (c *Cloud) findSet(group, name string) (*scaleSet, *Error) {
 	return nil, errSet(group, name)
 }
 
+// RemoveSet deletes a scale set with its machines, as somebody else might.
+// Operations in progress fail. An unknown name is no error.
+func (c *Cloud) RemoveSet(name string) {
+	c.begin()
+	defer c.end()
+	s, err := c.findSet(c.cfg.ResourceGroup, name)
+	if err != nil {
+		return
+	}
+	for _, op := range slices.Clone(s.active) {
+		c.finish(op, errSet(c.cfg.ResourceGroup, s.Name))
+	}
+	for _, i := range s.instances {
+		c.silence(i)
+		i.state = deleting
+		c.record(InstanceDeleted, i, "", "")
+	}
+	c.sets = slices.DeleteFunc(c.sets, func(other *scaleSet) bool { return other == s })
+}
+
 // findInstance returns the machine, or the error that ARM answers to a read.
 func (c *Cloud) findInstance(group, name, id string) (*instance, *Error) {
 	s, err := c.findSet(group, name)

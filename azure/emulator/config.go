@@ -114,6 +114,9 @@ type ScaleSet struct {
 	// TerminateNotice is how long before a machine is deleted its Terminate event
 	// is announced, unless it is approved; 0 is Azure's default of none.
 	TerminateNotice metav1.Duration `json:"terminateNotice,omitempty"`
+	// ReuseIDs gives a new machine the lowest instance ID that is free, and so
+	// also the computer name of a machine that is gone; without it IDs rise.
+	ReuseIDs bool `json:"reuseIds,omitempty"`
 	// BootTime is how long a machine takes from the request until its agent
 	// runs; 8 s to 15 s. Azure reports it provisioned after half of that.
 	BootTime Range `json:"bootTime,omitempty"`

@@ -52,6 +52,10 @@ func errPrecondition(etag string) *Error {
 	return failure(http.StatusPreconditionFailed, "PreconditionFailed", "The precondition given in one of the request headers evaluated to false: the resource's etag is now %s.", etag)
 }
 
+func errPreempted() *Error {
+	return failure(http.StatusConflict, "OperationPreempted", "The operation has been preempted by a more recent operation.")
+}
+
 func errThrottled(operation string, retryAfter int) *Error {
 	e := failure(http.StatusTooManyRequests, "TooManyRequests", "The request is being throttled as the limit has been reached for operation '%s'. Please try again after '%d' seconds.", operation, retryAfter)
 	e.RetryAfterSeconds = retryAfter

@@ -48,6 +48,12 @@ type Effect struct {
 	Error *Error `json:"error,omitempty"`
 	// Late accepts the call and lets the long-running operation fail.
 	Late *LateFailure `json:"late,omitempty"`
+	// Endless accepts the call, and the operation never ends: machines stay
+	// Creating, Deleting or Updating for ever.
+	Endless bool `json:"endless,omitempty"`
+	// Preempt lets a growth end the set's operations in progress as Canceled,
+	// OperationPreempted. Their machines go on as they would have.
+	Preempt bool `json:"preempt,omitempty"`
 	// NeverJoin lets a machine be provisioned whose agent never runs.
 	NeverJoin bool `json:"neverJoin,omitempty"`
 }
@@ -71,6 +77,8 @@ type LateFailure struct {
 	// KeepFailed leaves the new machines behind in the state Failed; without
 	// it they vanish and the capacity falls back.
 	KeepFailed bool `json:"keepFailed,omitempty"`
+	// KeepCapacity lets no new machine ever be listed, and the capacity stay.
+	KeepCapacity bool `json:"keepCapacity,omitempty"`
 }
 
 // LateAllocationFailure is the most common late failure: Azure has no room.

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 )
 
 // maxCapacity is the most instances that a scale set can have.
@@ -41,12 +43,26 @@ func (s *scaleSet) find(id string) *instance {
 	return nil
 }
 
+// newID returns the ID of the next machine.
+func (s *scaleSet) newID() int {
+	if s.ReuseIDs {
+		id := 0
+		for s.find(strconv.Itoa(id)) != nil {
+			id++
+		}
+		return id
+	}
+	s.nextID++
+	return s.nextID - 1
+}
+
 // Provisioning and power states as instance views show them.
 const (
 	creating  = "Creating"
 	updating  = "Updating"
 	succeeded = "Succeeded"
 	failed    = "Failed"
+	canceled  = "Canceled"
 	deleting  = "Deleting"
 
 	powerStarting     = "starting"
@@ -64,6 +80,7 @@ type instance struct {
 	zone         string
 	state, power string
 	created      time.Time
+	protection   *armcompute.VirtualMachineScaleSetVMProtectionPolicy
 	// epoch changes whenever the future of the machine does, so that timers of
 	// an earlier future find out that they are out of date.
 	epoch int
@@ -133,17 +150,17 @@ func computerName(prefix string, id int) string {
 
 // newInstance adds a machine that is being created; nothing is scheduled yet.
 func (c *Cloud) newInstance(s *scaleSet, by string, how How) *instance {
+	id := s.newID()
 	i := &instance{
-		set: s, id: strconv.Itoa(s.nextID), vmID: c.newUUID(), computerName: computerName(s.Name, s.nextID),
+		set: s, id: strconv.Itoa(id), vmID: c.newUUID(), computerName: computerName(s.Name, id),
 		state: creating, power: powerStarting, created: c.now,
 	}
 	if i.id == "0" && strings.EqualFold(s.Name, c.cfg.Master.ScaleSet) {
 		i.vmID = c.cfg.Master.VMID
 	}
 	if len(s.Zones) > 0 {
-		i.zone = s.Zones[s.nextID%len(s.Zones)]
+		i.zone = s.Zones[id%len(s.Zones)]
 	}
-	s.nextID++
 	s.instances = append(s.instances, i)
 	c.record(InstanceCreated, i, by, how)
 	return i

@@ -38,9 +38,19 @@ func (c *Cloud) failLater(s *scaleSet, late *LateFailure, then func()) *operatio
 	op := c.newOperation(s, []*instance{nil}) // a placeholder that never settles
 	c.after(late.After.Duration, func() {
 		then()
-		c.finish(op, &late.Error)
+		if op.end.IsZero() {
+			c.finish(op, &late.Error)
+		}
 	})
 	return op
+}
+
+// preempt ends the operations in progress, because a newer one takes over.
+func (c *Cloud) preempt(s *scaleSet) {
+	for _, op := range slices.Clone(s.active) {
+		c.finish(op, errPreempted())
+		op.status = canceled
+	}
 }
 
 // settle tells every operation that the instance is where it is to be.

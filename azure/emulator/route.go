@@ -49,6 +49,7 @@ var routes = []route{
 	{http.MethodPost, setPath + "/reimage", setsAPI + "BeginReimage", setAction + "/reimage/action", setPath},
 	{http.MethodGet, setPath + "/virtualMachines", vmsAPI + "NewListPager", vmAction + "/read", setPath},
 	{http.MethodGet, vmPath, vmsAPI + "Get", vmAction + "/read", vmPath},
+	{http.MethodPut, vmPath, vmsAPI + "BeginUpdate", vmAction + "/write", vmPath},
 	{http.MethodGet, vmPath + "/instanceView", vmsAPI + "GetInstanceView", vmAction + "/instanceView/read", vmPath},
 }
 

@@ -11,7 +11,7 @@ import (
 // caller is who asks, and what the script has in store for the operation.
 type caller struct {
 	name string
-	late *LateFailure
+	Effect
 }
 
 // update patches a set's capacity and tags. Everything else of the model is
@@ -66,28 +66,37 @@ func (c *Cloud) checkCapacity(s *scaleSet, want int) *Error {
 
 // resize brings the set to the wanted capacity. Growing creates machines. When
 // it shrinks, Azure chooses: here as by its default scale-in policy in one
-// zone, the newest first.
+// zone, the newest first, and none that is protected from it.
 func (c *Cloud) resize(who caller, s *scaleSet, want int) *operation {
+	want = max(want, protected(s))
 	change := want - s.capacity
 	c.setCapacity(s, want, who.name, ByPatch)
 	if change < 0 {
 		var victims []*instance
 		for _, i := range slices.Backward(s.instances) {
-			if i.state != deleting && len(victims) < -change {
+			if i.state != deleting && !protectedFromScaleIn(i) && len(victims) < -change {
 				victims = append(victims, i)
 			}
 		}
 		return c.delete(who, s, victims, ByScaleIn)
 	}
+	if who.Preempt {
+		c.preempt(s)
+	}
+	if who.Late != nil && who.Late.KeepCapacity {
+		return c.failLater(s, who.Late, func() {})
+	}
 	var created []*instance
 	for range change {
 		created = append(created, c.newInstance(s, who.name, ByPatch))
 	}
-	if who.late != nil {
-		return c.failLater(s, who.late, func() { c.allocationFailed(s, created, who.late.KeepFailed) })
+	if who.Late != nil {
+		return c.failLater(s, who.Late, func() { c.allocationFailed(s, created, who.Late.KeepFailed) })
 	}
 	for _, i := range created {
-		c.boot(i)
+		if !who.Endless {
+			c.boot(i)
+		}
 	}
 	return c.newOperation(s, created)
 }
@@ -118,8 +127,8 @@ func (c *Cloud) deleteInstances(who caller, group, name string, ids []string) (*
 	if err != nil {
 		return nil, err
 	}
-	if who.late != nil {
-		return c.failLater(s, who.late, func() {}), nil
+	if who.Late != nil {
+		return c.failLater(s, who.Late, func() {}), nil
 	}
 	lowered := 0
 	for _, i := range victims {
@@ -174,6 +183,9 @@ func (c *Cloud) takeDown(who caller, i *instance, how How) {
 	c.silence(i)
 	i.power = powerStopping
 	c.record(InstanceDeleting, i, who.name, how)
+	if who.Endless {
+		return
+	}
 	c.afterFor(i, c.draw(c.cfg.DeleteTime), func() {
 		c.remove(i)
 		c.record(InstanceDeleted, i, who.name, how)
@@ -205,8 +217,8 @@ func (c *Cloud) power(who caller, group, name, action string, ids []string) (*op
 			return nil, failure(http.StatusConflict, "OperationNotAllowed", "Operation '%s' is not allowed on VM '%s_%s' since the VM is marked for deletion.", action, s.Name, i.id)
 		}
 	}
-	if who.late != nil {
-		return c.failLater(s, who.late, func() {}), nil
+	if who.Late != nil {
+		return c.failLater(s, who.Late, func() {}), nil
 	}
 	s.etag = c.newETag()
 	var changed []*instance
@@ -220,6 +232,9 @@ func (c *Cloud) power(who caller, group, name, action string, ids []string) (*op
 		if action == actionDeallocate {
 			i.power = powerDeallocating
 			c.record(InstanceStopping, i, who.name, ByAction)
+			if who.Endless {
+				continue
+			}
 			c.afterFor(i, c.draw(c.cfg.DeleteTime), func() {
 				i.state, i.power = succeeded, powerDeallocated
 				c.settle(i)
@@ -228,7 +243,9 @@ func (c *Cloud) power(who caller, group, name, action string, ids []string) (*op
 		}
 		i.power = powerStarting
 		c.record(InstanceStarting, i, who.name, ByAction)
-		c.boot(i)
+		if !who.Endless {
+			c.boot(i)
+		}
 	}
 	return c.newOperation(s, changed), nil
 }

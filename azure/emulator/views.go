@@ -73,6 +73,7 @@ func (c *Cloud) viewVM(i *instance, withInstanceView bool) armcompute.VirtualMac
 			ProvisioningState:  to.Ptr(i.state),
 			TimeCreated:        to.Ptr(i.created.UTC()),
 			LatestModelApplied: to.Ptr(true),
+			ProtectionPolicy:   i.protection,
 			OSProfile:          &armcompute.OSProfile{ComputerName: to.Ptr(i.computerName)},
 			HardwareProfile:    &armcompute.HardwareProfile{VMSize: to.Ptr(armcompute.VirtualMachineSizeTypes(i.set.Size))},
 		},
