@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -21,8 +22,12 @@ import (
 // forbid all but loopback.
 var dialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 
-// armTryTimeout bounds one attempt at one request to ARM.
-const armTryTimeout = 30 * time.Second
+const (
+	// armTryTimeout bounds one attempt at one request to ARM.
+	armTryTimeout = 30 * time.Second
+	// retryDelay is before the first repetition of a request; it grows.
+	retryDelay = 500 * time.Millisecond
+)
 
 // clouds are the values of IMDS's azEnvironment, in lower case.
 // Source: Azure documentation, "Azure Instance Metadata Service", azEnvironment.
@@ -84,7 +89,7 @@ func (c *Cloud) newConnection(m Machine) (*connection, error) {
 			Transport: c.armHTTP,
 			Telemetry: policy.TelemetryOptions{ApplicationID: "tidegate"},
 			Retry: policy.RetryOptions{
-				MaxRetries: 2, RetryDelay: 500 * time.Millisecond, MaxRetryDelay: 5 * time.Second, TryTimeout: armTryTimeout,
+				MaxRetries: 2, RetryDelay: retryDelay, MaxRetryDelay: 5 * time.Second, TryTimeout: armTryTimeout,
 				ShouldRetry: mayRepeat,
 			},
 			PerCallPolicies: []policy.Policy{&throttle{}},
@@ -106,24 +111,29 @@ func (c *Cloud) newConnection(m Machine) (*connection, error) {
 	}, nil
 }
 
-// mayRepeat says which attempts the SDK makes again. 401 is among them because
-// a token may expire on its way; the SDK drops it and the next attempt takes a
-// fresh one. 429 is not: see throttle. A PATCH that was carried out although
-// its answer was lost is harmless to repeat, because its If-Match then fails.
+// mayRepeat says which attempts at a read the SDK makes again. 401 is among them
+// because a token may expire on its way; the SDK drops it and the next attempt
+// takes a fresh one. 429 is not: see throttle.
 func mayRepeat(resp *http.Response, err error) bool {
-	if err != nil {
-		return true
-	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
+	return err != nil || mayRepeatWrite(resp, err) || faulty(resp.StatusCode)
 }
 
-// mayRepeatDelete repeats only what was surely not carried out: an instance ID
-// is checked once, and by the second attempt it may name another machine.
-func mayRepeatDelete(resp *http.Response, err error) bool {
+// mayRepeatWrite repeats only what was surely not carried out. Whether a write
+// without an answer was carried out has to be found out first; and an instance
+// ID that was checked may name another machine by the second attempt.
+func mayRepeatWrite(resp *http.Response, err error) bool {
 	return err == nil && resp.StatusCode == http.StatusUnauthorized
+}
+
+// writing lets the SDK repeat no write that may have been carried out.
+func writing(ctx context.Context) context.Context {
+	return policy.WithRetryOptions(ctx, policy.RetryOptions{
+		MaxRetries: 2, RetryDelay: retryDelay, TryTimeout: armTryTimeout, ShouldRetry: mayRepeatWrite,
+	})
+}
+
+// faulty reports whether an answer says nothing but that Azure, or something on
+// the way to it, has a fault at present.
+func faulty(status int) bool {
+	return status == http.StatusRequestTimeout || status >= http.StatusInternalServerError
 }

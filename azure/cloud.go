@@ -124,15 +124,16 @@ func (m Machine) guardOwn(pool string) error {
 	return nil
 }
 
-// poolLocks serialises what is submitted for one pool.
+// poolLocks serialises what is submitted of one kind for one pool. Growths and
+// deletions do not wait for each other: one that hangs must not stop the other.
 type poolLocks struct {
 	mu    sync.Mutex
 	locks map[string]chan struct{}
 }
 
-// lock waits for the pool's turn, or for ctx to end.
-func (l *poolLocks) lock(ctx context.Context, pool string) (unlock func(), err error) {
-	key := strings.ToLower(pool)
+// lock waits for its turn, or for ctx to end.
+func (l *poolLocks) lock(ctx context.Context, kind, pool string) (unlock func(), err error) {
+	key := kind + "/" + strings.ToLower(pool)
 	l.mu.Lock()
 	ch, ok := l.locks[key]
 	if !ok {

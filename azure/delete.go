@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -23,7 +22,7 @@ func (c *Cloud) Delete(ctx context.Context, pool string, refs []capacity.Ref) (f
 	if err := m.guardOwn(pool); err != nil {
 		return nil, err
 	}
-	unlock, err := c.locks.lock(ctx, pool)
+	unlock, err := c.locks.lock(ctx, "delete", pool)
 	if err != nil {
 		return nil, fmt.Errorf("delete instances of %s: %w", pool, err)
 	}
@@ -41,9 +40,7 @@ func (c *Cloud) Delete(ctx context.Context, pool string, refs []capacity.Ref) (f
 	if len(ids) == 0 {
 		return func(context.Context) error { return nil }, nil
 	}
-	poller, err := conn.sets.BeginDeleteInstances(
-		policy.WithRetryOptions(ctx, policy.RetryOptions{TryTimeout: armTryTimeout, ShouldRetry: mayRepeatDelete}),
-		m.ResourceGroup, pool, armcompute.VirtualMachineScaleSetVMInstanceRequiredIDs{InstanceIDs: ids}, nil)
+	poller, err := conn.sets.BeginDeleteInstances(writing(ctx), m.ResourceGroup, pool, armcompute.VirtualMachineScaleSetVMInstanceRequiredIDs{InstanceIDs: ids}, nil)
 	if err = c.outcome(conn, actionDelete, err); err != nil {
 		return nil, fmt.Errorf("delete instances of %s: %w", pool, err)
 	}

@@ -2,6 +2,10 @@ package azure
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -52,3 +56,64 @@ func headroom(usages map[string]usage, pool capacity.Pool) *int {
 }
 
 func (u usage) left() int64 { return max(0, u.limit-u.used) }
+
+// quota is a refusal's account of a core quota, in vCPUs.
+type quota struct {
+	name                   string
+	limit, usage, required int
+}
+
+// Azure uses OperationNotAllowed for much else; only the text tells.
+var (
+	quotaText  = regexp.MustCompile(`exceeding approved (.+?)(?: Cores)? [Qq]uota`)
+	quotaCount = map[string]*regexp.Regexp{
+		"limit":    regexp.MustCompile(`Current Limit: (\d+)`),
+		"usage":    regexp.MustCompile(`Current Usage: (\d+)`),
+		"required": regexp.MustCompile(`Additional Required: (\d+)`),
+	}
+)
+
+func isQuota(err error) bool {
+	e, ok := errors.AsType[*armError](err)
+	return ok && (quotaText.MatchString(e.message) || e.code == "QuotaExceeded")
+}
+
+// parseQuota reads the numbers; ok is false if the text does not hold them.
+func parseQuota(message string) (q quota, ok bool) {
+	name := quotaText.FindStringSubmatch(message)
+	if name == nil {
+		return quota{}, false
+	}
+	q.name = name[1]
+	for field, into := range map[string]*int{"limit": &q.limit, "usage": &q.usage, "required": &q.required} {
+		m := quotaCount[field].FindStringSubmatch(message)
+		if m == nil {
+			return quota{}, false
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			return quota{}, false
+		}
+		*into = n
+	}
+	return q, true
+}
+
+// fits is how many of the wanted machines the quota still allows: what they
+// require together tells what each takes. It is always fewer than wanted.
+func (q quota) fits(want int) int {
+	left := q.limit - q.usage
+	if left <= 0 || q.required <= 0 {
+		return 0
+	}
+	return min(left*want/q.required, want-1)
+}
+
+func quotaReason(err error) string {
+	if e, ok := errors.AsType[*armError](err); ok {
+		if q, ok := parseQuota(e.message); ok {
+			return fmt.Sprintf("quota: %s %d/%d vCPU", q.name, q.usage, q.limit)
+		}
+	}
+	return "quota: " + armCode(err)
+}

@@ -4,134 +4,129 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
-// refusals is what Azure's refusals to grow mean, the first match wins. Where
+// refusals is what Azure's refusals to grow mean; the first match wins. Where
 // stayAway is 0, Azure's Retry-After counts, and without one the caller's own
-// back-off.
+// back-off. docs/azure-errors.md shows the same table.
 // Source: Azure documentation, "Resolve errors for ... allocation failure",
 // "SKU not available", "quota exceeded", and Azure's answers themselves.
 var refusals = []struct {
-	match    func(*armError) bool
-	reason   func(*armError) string
+	// name is how the page calls the row.
+	name  string
+	match func(error) bool
+	// reason is what a waiting pod is told.
+	reason func(error) string
+	// changed asks for a fresh look instead of a time to stay away.
 	changed  bool
 	stayAway time.Duration
 }{
-	{match: status(http.StatusPreconditionFailed), reason: says("the scale set was changed by someone else meanwhile"), changed: true},
-	{match: code("OperationPreempted"), reason: says("a newer operation on the scale set took over"), changed: true},
-	{match: isQuota, reason: quotaReason},
-	{match: code("AllocationFailed", "OverconstrainedAllocationRequest"), reason: says("Azure has no room for this machine type in the region at present")},
-	{match: code("ZonalAllocationFailed", "OverconstrainedZonalAllocationRequest"), reason: says("Azure has no room for this machine type in the zone at present")},
-	{match: code("SkuNotAvailable"), reason: says("this machine type is not offered to the subscription here"), stayAway: 30 * time.Minute},
-	{match: code("RequestDisallowedByPolicy"), reason: says("an Azure policy forbids it"), stayAway: 10 * time.Minute},
-	{match: code("ScopeLocked"), reason: says("a resource lock forbids it"), stayAway: 10 * time.Minute},
-	{match: status(http.StatusForbidden), reason: says("Azure forbids it"), stayAway: time.Minute},
-	{match: status(http.StatusNotFound), reason: says("the scale set is gone"), changed: true},
-	{match: status(http.StatusConflict), reason: says("another operation on the scale set is in progress"), stayAway: 15 * time.Second},
-	{match: func(e *armError) bool { return e.status >= 500 }, reason: says("Azure has a fault of its own"), stayAway: 30 * time.Second},
+	{name: "PreconditionFailed", match: status(http.StatusPreconditionFailed),
+		reason: says("the scale set was changed by someone else meanwhile"), changed: true},
+	{name: "OperationPreempted", match: code("OperationPreempted"),
+		reason: says("a newer operation on the scale set took over"), changed: true},
+	{name: "OperationNotAllowed (quota), QuotaExceeded", match: isQuota, reason: quotaReason},
+	{name: "AllocationFailed, OverconstrainedAllocationRequest", match: code("AllocationFailed", "OverconstrainedAllocationRequest"),
+		reason: says("Azure has no room for this machine type in the region at present")},
+	{name: "ZonalAllocationFailed, OverconstrainedZonalAllocationRequest", match: code("ZonalAllocationFailed", "OverconstrainedZonalAllocationRequest"),
+		reason: says("Azure has no room for this machine type in the zone at present")},
+	{name: "OSProvisioningTimedOut, OSProvisioningClientError, VMExtensionProvisioningError, VMExtensionProvisioningTimeout",
+		match:  code("OSProvisioningTimedOut", "OSProvisioningClientError", "VMExtensionProvisioningError", "VMExtensionProvisioningTimeout"),
+		reason: says("the machines did not finish setting themselves up; look at their image, cloud-init and extensions")},
+	{name: "SkuNotAvailable", match: code("SkuNotAvailable"),
+		reason: says("this machine type is not offered to the subscription here"), stayAway: 30 * time.Minute},
+	{name: "RequestDisallowedByPolicy", match: code("RequestDisallowedByPolicy"),
+		reason: says("an Azure policy forbids it"), stayAway: 10 * time.Minute},
+	{name: "ScopeLocked", match: code("ScopeLocked"),
+		reason: says("a resource lock forbids it"), stayAway: 10 * time.Minute},
+	{name: "AuthorizationFailed, LinkedAuthorizationFailed", match: isDenied,
+		reason: says(fmt.Sprintf("Tidegate's identity lacks the role %q", neededRole))},
+	{name: "403 of other kinds", match: status(http.StatusForbidden),
+		reason: says("Azure forbids it"), stayAway: time.Minute},
+	{name: "401, no token, no answer", match: isAccess,
+		reason: says("Tidegate has no access to Azure")},
+	{name: "ResourceNotFound", match: func(err error) bool { return status(http.StatusNotFound)(err) || armCode(err) == "ResourceNotFound" },
+		reason: says("the scale set is gone"), changed: true},
+	{name: "OperationNotAllowed (other)", match: code("OperationNotAllowed"),
+		reason: says("Azure does not allow the scale set to change at present"), stayAway: time.Minute},
+	{name: "Conflict", match: status(http.StatusConflict),
+		reason: says("another operation on the scale set is in progress"), stayAway: 15 * time.Second},
+	{name: "TooManyRequests", match: isThrottled,
+		reason: says("Azure limits the rate of requests")},
+	{name: "5xx", match: func(err error) bool { e, ok := errors.AsType[*armError](err); return ok && faulty(e.status) },
+		reason: says("Azure has a fault of its own"), stayAway: 30 * time.Second},
+	{name: "ProvisioningState/Failed", match: code("ProvisioningState/Failed", "ProvisioningState/Canceled"),
+		reason: says("Azure could not provide the machines, for reasons that the scale set does not show")},
+	{name: "anything else", match: func(err error) bool { _, ok := errors.AsType[*armError](err); return ok },
+		reason: func(err error) string { return "Azure refuses: " + armCode(err) }},
 }
 
-func status(want int) func(*armError) bool {
-	return func(e *armError) bool { return e.status == want }
+func status(want int) func(error) bool {
+	return func(err error) bool {
+		e, ok := errors.AsType[*armError](err)
+		return ok && e.status == want
+	}
 }
 
-func code(want ...string) func(*armError) bool {
-	return func(e *armError) bool { return slices.Contains(want, e.code) }
+func code(want ...string) func(error) bool {
+	return func(err error) bool { return slices.Contains(want, armCode(err)) }
 }
 
-func says(reason string) func(*armError) string {
-	return func(*armError) string { return reason }
+func armCode(err error) string {
+	if e, ok := errors.AsType[*armError](err); ok {
+		return e.code
+	}
+	return ""
+}
+
+func isAccess(err error) bool {
+	_, ok := errors.AsType[*accessError](err)
+	return ok
+}
+
+func isDenied(err error) bool {
+	e, ok := errors.AsType[*accessError](err)
+	return ok && e.denied
+}
+
+func isThrottled(err error) bool {
+	_, ok := errors.AsType[*throttledError](err)
+	return ok
+}
+
+func says(reason string) func(error) string {
+	return func(error) string { return reason }
 }
 
 // refusal says in a waiting pod's terms why the pool did not grow by want
 // machines. err is one that explain has seen.
 func refusal(err error, want int) *capacity.GrowError {
-	if throttled, ok := errors.AsType[*throttledError](err); ok {
-		return &capacity.GrowError{Reason: "Azure limits the rate of requests", RetryAfter: throttled.wait, Err: err}
-	}
-	e, ok := errors.AsType[*armError](err)
-	if access, isAccess := errors.AsType[*accessError](err); isAccess {
-		if access.denied {
-			return &capacity.GrowError{Reason: fmt.Sprintf("Tidegate's identity lacks the role %q", neededRole), Err: err}
-		}
-		return &capacity.GrowError{Reason: "Tidegate has no access to Azure", Err: err}
-	}
-	if !ok {
-		return &capacity.GrowError{Reason: "the request was cut short", Err: err}
-	}
 	for _, row := range refusals {
-		if !row.match(e) {
+		if !row.match(err) {
 			continue
 		}
-		g := &capacity.GrowError{Reason: row.reason(e), Changed: row.changed, RetryAfter: max(e.retryAfter, row.stayAway), Err: err}
-		if q, ok := parseQuota(e.message); ok {
-			g.Fits = q.fits(want)
+		g := &capacity.GrowError{Reason: row.reason(err), Changed: row.changed, RetryAfter: max(asksToWait(err), row.stayAway), Err: err}
+		if e, ok := errors.AsType[*armError](err); ok {
+			if q, ok := parseQuota(e.message); ok {
+				g.Fits = q.fits(want)
+			}
 		}
 		return g
 	}
-	return &capacity.GrowError{Reason: "Azure refuses: " + e.code, RetryAfter: e.retryAfter, Err: err}
+	return &capacity.GrowError{Reason: "the request was cut short", Err: err}
 }
 
-// quota is a refusal's account of a core quota, in vCPUs.
-type quota struct {
-	name                   string
-	limit, usage, required int
-}
-
-// Azure uses OperationNotAllowed for much else; only the text tells.
-var (
-	quotaText  = regexp.MustCompile(`exceeding approved (.+?)(?: Cores)? [Qq]uota`)
-	quotaCount = map[string]*regexp.Regexp{
-		"limit":    regexp.MustCompile(`Current Limit: (\d+)`),
-		"usage":    regexp.MustCompile(`Current Usage: (\d+)`),
-		"required": regexp.MustCompile(`Additional Required: (\d+)`),
+// asksToWait is how long Azure asks to be left alone, 0 if it does not.
+func asksToWait(err error) time.Duration {
+	if e, ok := errors.AsType[*throttledError](err); ok {
+		return e.wait
 	}
-)
-
-func isQuota(e *armError) bool {
-	return quotaText.MatchString(e.message) || e.code == "QuotaExceeded"
-}
-
-// parseQuota reads the numbers; ok is false if the text does not hold them.
-func parseQuota(message string) (q quota, ok bool) {
-	name := quotaText.FindStringSubmatch(message)
-	if name == nil {
-		return quota{}, false
+	if e, ok := errors.AsType[*armError](err); ok {
+		return e.retryAfter
 	}
-	q.name = name[1]
-	for field, into := range map[string]*int{"limit": &q.limit, "usage": &q.usage, "required": &q.required} {
-		m := quotaCount[field].FindStringSubmatch(message)
-		if m == nil {
-			return quota{}, false
-		}
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			return quota{}, false
-		}
-		*into = n
-	}
-	return q, true
-}
-
-// fits is how many of the wanted machines the quota still allows: what they
-// require together tells what each takes. It is always fewer than wanted.
-func (q quota) fits(want int) int {
-	left := q.limit - q.usage
-	if left <= 0 || q.required <= 0 {
-		return 0
-	}
-	return min(left*want/q.required, want-1)
-}
-
-func quotaReason(e *armError) string {
-	if q, ok := parseQuota(e.message); ok {
-		return fmt.Sprintf("quota: %s %d/%d vCPU", q.name, q.usage, q.limit)
-	}
-	return "quota: " + e.code
+	return 0
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -19,7 +18,18 @@ const maxPollFailures = 20
 // it into words. Ending the wait says nothing of Azure and is not remembered.
 func waiter[T any](c *Cloud, conn *connection, action string, p *runtime.Poller[T]) func(context.Context) error {
 	return func(ctx context.Context) error {
-		err := await(ctx, p, c.options.PollInterval)
+		err := await(ctx, c.options.PollInterval, func() (bool, time.Duration, error) {
+			resp, err := p.Poll(ctx)
+			if err == nil && p.Done() {
+				if _, err = p.Result(ctx); err == nil {
+					return true, 0, nil
+				}
+			}
+			if err != nil {
+				return !passing(err), 0, err
+			}
+			return false, retryAfter(resp), nil
+		})
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -27,36 +37,40 @@ func waiter[T any](c *Cloud, conn *connection, action string, p *runtime.Poller[
 	}
 }
 
-// await waits until the operation has ended. Unlike the SDK's own loop it
-// survives what may pass while the operation goes on in Azure: a network that
-// fails for a while, a fault of Azure's, and 429 however long its Retry-After.
-func await[T any](ctx context.Context, p *runtime.Poller[T], every time.Duration) error {
+// await looks again and again until an operation has ended, after the time that
+// Azure names or else every. Unlike the SDK's own loop it survives what may
+// pass while the operation goes on in Azure, which look returns with done
+// false: a network that fails for a while, a fault of Azure's, and 429 however
+// long its Retry-After.
+func await(ctx context.Context, every time.Duration, look func() (done bool, after time.Duration, err error)) error {
 	for failures := 0; ; {
-		resp, err := p.Poll(ctx)
-		if err == nil && p.Done() {
-			_, err = p.Result(ctx)
-			if err == nil {
-				return nil
-			}
-		}
-		delay := every
+		done, after, err := look()
 		switch {
+		case done:
+			return err
 		case err == nil:
 			failures = 0
-			delay = cmp.Or(retryAfter(resp), every)
-		case ctx.Err() != nil || !passing(err) || failures == maxPollFailures:
+		case ctx.Err() != nil || failures == maxPollFailures:
 			return err
 		default:
 			failures++
 			if throttled, ok := errors.AsType[*throttledError](err); ok {
-				delay = throttled.wait
+				after = throttled.wait
 			}
 		}
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := pause(ctx, cmp.Or(after, every)); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -66,5 +80,5 @@ func passing(err error) bool {
 	if !ok {
 		return true
 	}
-	return response.StatusCode == http.StatusRequestTimeout || response.StatusCode >= 500
+	return faulty(response.StatusCode)
 }
