@@ -50,6 +50,8 @@ type Cloud struct {
 	health  health
 	locks   poolLocks
 	members membership
+	reads   budget
+	updates budget
 
 	mu   sync.Mutex
 	conn *connection // nil until connect has succeeded
@@ -87,7 +89,11 @@ func New(o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cloud{options: o, imds: imds, armHTTP: armHTTP}, nil
+	return &Cloud{
+		options: o, imds: imds, armHTTP: armHTTP,
+		reads:   budget{perMinute: readsPerMinute, burst: readBurst},
+		updates: budget{perMinute: updatesPerMinute, burst: updateBurst},
+	}, nil
 }
 
 // connect asks IMDS which machine this is and prepares the clients, once.

@@ -28,6 +28,10 @@ func (c *Cloud) Delete(ctx context.Context, pool string, refs []capacity.Ref) (f
 	}
 	defer unlock()
 
+	// Its turn comes before the read: what is deleted must be what was read.
+	if err := c.updates.take(ctx, "changes", pool); err != nil {
+		return nil, fmt.Errorf("delete instances of %s: %w", pool, err)
+	}
 	// One list costs Azure's read budget less than a read of each.
 	present, err := c.list(ctx, conn, pool, nil)
 	if err != nil {

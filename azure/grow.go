@@ -53,6 +53,12 @@ func (c *Cloud) Grow(ctx context.Context, pool string, from, target int) (func(c
 	var last error
 	unanswered := false
 	for attempt := 0; ; attempt++ {
+		// Its turn comes before the read: what is written must be fresh.
+		if attempt < growAttempts {
+			if err := c.updates.take(ctx, "changes", pool); err != nil {
+				return nil, refusal(err, want)
+			}
+		}
 		set, refused := c.readForGrowth(ctx, conn, pool, want)
 		if refused != nil {
 			refused.Changed = refused.Changed || unanswered // nobody knows: look again
@@ -101,6 +107,9 @@ func (c *Cloud) readForGrowth(ctx context.Context, conn *connection, pool string
 
 // get reads a set.
 func (c *Cloud) get(ctx context.Context, conn *connection, pool string) (*armcompute.VirtualMachineScaleSet, error) {
+	if err := c.reads.take(ctx, "reads", pool); err != nil {
+		return nil, err
+	}
 	got, err := conn.sets.Get(ctx, conn.machine.ResourceGroup, pool, nil)
 	if err = c.outcome(conn, actionReadSets, err); err != nil {
 		return nil, err

@@ -33,6 +33,9 @@ func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand 
 	var vms []*armcompute.VirtualMachineScaleSetVM
 	pager := conn.vms.NewListPager(conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetVMsClientListOptions{Expand: expand})
 	for pager.More() {
+		if err := c.reads.take(ctx, "reads", pool); err != nil {
+			return nil, err
+		}
 		page, err := pager.NextPage(ctx)
 		if err = c.outcome(conn, actionReadInstances, err); err != nil {
 			return nil, err

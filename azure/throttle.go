@@ -56,14 +56,15 @@ func (t *throttle) wait(key string) time.Duration {
 	return wait
 }
 
-// throttledError says that Azure wants to be left alone.
+// throttledError says that Azure wants to be left alone, or will if it is asked
+// sooner.
 type throttledError struct {
 	request string
 	wait    time.Duration
 }
 
 func (e *throttledError) Error() string {
-	return fmt.Sprintf("Azure limits the rate of %s (HTTP 429): not asked again for %s", e.request, e.wait.Round(time.Second))
+	return fmt.Sprintf("Azure limits the rate of %s: not asked for %s", e.request, e.wait.Round(time.Second))
 }
 
 // retryAfter reads how long a response asks to wait; 0 if it does not say.
