@@ -103,17 +103,17 @@ func machineOf(n float64) fit.Resources {
 	return r
 }
 
-var interned = map[string]*fit.Class{}
+var compiler = fit.NewCompiler()
 
 // classOf returns the one class with these scheduling fields.
 func classOf(r fit.Resources, pool string, selector map[string]string, tolerations ...corev1.Toleration) *fit.Class {
-	c := &fit.Class{Requests: r, Pool: pool, Spec: corev1.PodSpec{NodeSelector: selector, Tolerations: tolerations}}
-	c.ID = fmt.Sprint(r, pool, selector, tolerations)
-	if known := interned[c.ID]; known != nil {
-		return known
-	}
-	interned[c.ID] = c
-	return c
+	requests := r.List()
+	delete(requests, corev1.ResourcePods)
+	return compiler.Class(&corev1.Pod{Spec: corev1.PodSpec{
+		Containers:   []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}},
+		NodeSelector: selector,
+		Tolerations:  tolerations,
+	}}, pool)
 }
 
 // pod is a batch pod of one's own that waits at the gate.

@@ -1,73 +1,72 @@
 package fit
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/component-helpers/nodedeclaredfeatures"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
 // Class is what the scheduler's filters look at in a pod. Pods with equal
 // scheduling fields share one Class, so that they are judged once. A Class
 // does not change.
 type Class struct {
-	// ID tells classes apart and orders them.
+	// ID tells classes apart and orders them; it is not for people.
 	ID       string
 	Requests Resources
-	// Spec holds the scheduling fields only: selector, affinity, tolerations.
-	Spec corev1.PodSpec
 	// Pool is the only pool that the pod may use, "" for any. It is Tidegate's
 	// rule, not the scheduler's, and does not count in Check.
 	Pool string
+	// Unjudged is true if the pod needs devices of dynamic resource allocation.
+	// Only the scheduler can judge these; they keep the pod off no place here.
+	Unjudged bool
+	// Looked is true if the class was compiled with the help of other objects
+	// than the pod, so that it has to be compiled again when one changes.
+	Looked bool
+
+	// blocked says why no place at all takes the pod, "" if some might.
+	blocked string
+
+	// What the pod asks of a node.
+	nodeName    string
+	affinity    *nodeaffinity.RequiredNodeAffinity
+	preferred   *nodeaffinity.PreferredSchedulingTerms
+	tolerations []corev1.Toleration
+	features    *nodedeclaredfeatures.FeatureSet
+	volumes     *volumes
+
+	// What it shares with the other pods of a node.
+	ports []hostPort
+
+	// What it is to other pods: its namespace, if some selector looks at pods
+	// of that namespace, and the labels that some selector looks at.
+	namespace string
+	labels    labels.Set
+
+	// What it asks of other pods.
+	spread  []*spreadRule
+	near    *nearRule
+	shunned []*term // required anti-affinity
 }
 
-// Compiler turns pods into classes. It interns them: equal pods get one Class.
-type Compiler struct{ classes map[string]*Class }
+// Prefers reports whether pods of the class like some places better than
+// others.
+func (c *Class) Prefers() bool { return c.preferred != nil }
 
-// NewCompiler returns a Compiler that knows no class yet.
-func NewCompiler() *Compiler { return &Compiler{classes: map[string]*Class{}} }
-
-// Class returns the class of a pod that is to be placed, which may only use
-// that pool unless it is "".
-func (c *Compiler) Class(pod *corev1.Pod, pool string) *Class {
-	spec := &pod.Spec
-	class := &Class{
-		Requests: PodRequests(spec),
-		Spec:     corev1.PodSpec{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations},
-		Pool:     pool,
-	}
-	if spec.Affinity != nil && spec.Affinity.NodeAffinity != nil {
-		class.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-			RequiredDuringSchedulingIgnoredDuringExecution: spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
-		}}
-	}
-	return c.intern(class)
+// related reports whether the class has a rule about pods elsewhere than on
+// the node itself.
+func (c *Class) related() bool {
+	return len(c.spread) > 0 || c.near != nil || len(c.shunned) > 0 || c.volumes.related()
 }
 
-// Bound returns the class of a pod that stands on a node. The scheduler has
-// chosen; only what the pod is to other pods still counts.
-func (c *Compiler) Bound(pod *corev1.Pod) *Class {
-	return c.intern(&Class{Requests: PodRequests(&pod.Spec)})
-}
+// crowds reports whether a pod of the class takes something of its node that
+// the other pods there can see, beside resources.
+func (c *Class) crowds() bool { return len(c.ports) > 0 || c.volumes.crowds() }
 
-func (c *Compiler) intern(class *Class) *Class {
-	id, err := json.Marshal(class)
-	if err != nil {
-		panic(fmt.Sprintf("encode the scheduling fields of a pod: %v", err)) // API types always encode
-	}
-	if known, ok := c.classes[string(id)]; ok {
-		return known
-	}
-	class.ID = string(id)
-	c.classes[class.ID] = class
-	return class
-}
-
-// Len is how many classes the compiler remembers.
-func (c *Compiler) Len() int { return len(c.classes) }
-
-// Keep forgets every class that is not used any more.
-func (c *Compiler) Keep(used map[*Class]bool) {
-	maps.DeleteFunc(c.classes, func(_ string, class *Class) bool { return !used[class] })
+// Count is how many pods of a class stand together.
+type Count struct {
+	Class *Class
+	N     int
+	// Terminating are how many of them are being deleted.
+	Terminating int
 }

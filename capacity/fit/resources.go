@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -39,7 +40,7 @@ func ResourcesOf(list corev1.ResourceList) Resources {
 		case corev1.ResourcePods:
 			r.Pods = max(0, quantity.Value())
 		default:
-			if v := max(0, quantity.Value()); v > 0 {
+			if v := max(0, quantity.Value()); v > 0 && isScalar(name) {
 				if r.Scalar == nil {
 					r.Scalar = map[corev1.ResourceName]int64{}
 				}
@@ -48,6 +49,13 @@ func ResourcesOf(list corev1.ResourceList) Resources {
 		}
 	}
 	return r
+}
+
+// isScalar reports whether kube-scheduler counts a resource of that name beside
+// those that it knows: an extended one, huge pages, attachable volumes.
+func isScalar(name corev1.ResourceName) bool {
+	return strings.Contains(string(name), "/") || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) ||
+		strings.HasPrefix(string(name), corev1.ResourceAttachableVolumesPrefix)
 }
 
 // PodRequests returns what the scheduler reserves for a pod of this spec: init
@@ -60,6 +68,21 @@ func PodRequests(spec *corev1.PodSpec) Resources {
 		return r
 	}
 	r := ResourcesOf(resourcehelper.PodRequests(&corev1.Pod{Spec: *spec}, resourcehelper.PodResourcesOptions{}))
+	r.Pods = 1
+	return r
+}
+
+// BoundRequests returns what the scheduler counts for a pod that stands on a
+// node. While the pod is being resized that is the larger of what it asks for
+// and what it has.
+func BoundRequests(pod *corev1.Pod) Resources {
+	if _, ok := api.Uncountable(&pod.Spec); ok {
+		return PodRequests(&pod.Spec)
+	}
+	r := ResourcesOf(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{
+		UseStatusResources: true,
+		InPlacePodLevelResourcesVerticalScalingEnabled: true,
+	}))
 	r.Pods = 1
 	return r
 }

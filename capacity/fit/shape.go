@@ -2,12 +2,12 @@ package fit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-helpers/nodedeclaredfeatures"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
 )
 
@@ -16,37 +16,132 @@ type Shape struct {
 	Labels      map[string]string
 	Taints      []corev1.Taint
 	Allocatable Resources
+	// Unschedulable is true for a cordoned node.
+	Unschedulable bool
+	// Features are what its kubelet declares, sorted.
+	Features []string
+	// CSI is what its volume drivers say, nil if they have said nothing.
+	CSI *CSI
+}
+
+// ShapeOf is the node's shape, but for what its volume drivers say.
+func ShapeOf(node *corev1.Node) Shape {
+	return Shape{
+		Labels:        node.Labels,
+		Taints:        node.Spec.Taints,
+		Allocatable:   ResourcesOf(node.Status.Allocatable),
+		Unschedulable: node.Spec.Unschedulable,
+		Features:      node.Status.DeclaredFeatures,
+	}
 }
 
 // Admits reports why the scheduler would keep pods of the class off a node of
-// that shape whatever room it has; "" if it would not. The rule is
-// kube-scheduler's NodeAffinity and TaintToleration plugins.
-func (s *Shape) Admits(class *Class, nodeName string) string {
-	if len(class.Spec.NodeSelector) > 0 || class.Spec.Affinity != nil {
-		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: cmp.Or(nodeName, unnamed), Labels: s.Labels}}
-		affinity := nodeaffinity.GetRequiredNodeAffinity(&corev1.Pod{Spec: class.Spec})
-		if ok, err := affinity.Match(node); err != nil || !ok {
+// that shape whatever room and whatever other pods it has; "" if it would not.
+// The name is "" for a node that does not exist yet.
+func (s *Shape) Admits(c *Class, nodeName string) string {
+	labels := s.Labels
+	if nodeName == "" && c.choosy() {
+		labels = s.labelsOfNew()
+	}
+	return s.admits(c, nodeName, labels, nil)
+}
+
+// admits follows kube-scheduler's plugins NodeName, NodeAffinity,
+// NodeUnschedulable, TaintToleration, NodeDeclaredFeatures, and what volumes
+// ask of a node. The scratch node spares the making of one.
+func (s *Shape) admits(c *Class, nodeName string, labels map[string]string, scratch *corev1.Node) string {
+	if c.blocked != "" {
+		return c.blocked
+	}
+	if c.nodeName != "" && c.nodeName != nodeName {
+		return "node name"
+	}
+	if c.choosy() {
+		if scratch == nil {
+			scratch = &corev1.Node{}
+		}
+		node := nodeOf(scratch, nodeName, labels)
+		if !c.selects(node) {
 			return "node selector"
 		}
+		if why := c.volumes.admits(s, node); why != "" {
+			return why
+		}
 	}
-	if len(s.Taints) == 0 {
-		return ""
+	if s.Unschedulable && !tolerates(c, &cordoned) {
+		return "unschedulable"
 	}
-	// Gt and Lt in tolerations are behind a feature gate that is off by default.
-	taint, found := corev1helpers.FindMatchingUntoleratedTaint(klog.Background(), s.Taints, class.Spec.Tolerations, keepsOff, false)
-	if found {
+	if taint := s.untolerated(c); taint != nil {
 		return "taint " + taint.Key
 	}
+	if c.features != nil {
+		if ok, err := c.features.IsSubset(nodedeclaredfeatures.DefaultFramework.TryMap(s.Features)); err != nil || !ok {
+			return "features of the kubelet"
+		}
+	}
 	return ""
+}
+
+// choosy reports whether the class looks at more of a node than its taints.
+func (c *Class) choosy() bool { return c.affinity != nil || c.volumes != nil }
+
+func (c *Class) selects(node *corev1.Node) bool {
+	if c.affinity == nil {
+		return true
+	}
+	ok, err := c.affinity.Match(node)
+	return ok && err == nil
 }
 
 // unnamed is a name that no node can have: to match fields against a node
 // without a name is to match all of them.
 const unnamed = "(new)"
 
-// keepsOff selects the taints that keep a pod off a node at all.
-func keepsOff(taint *corev1.Taint) bool {
-	return taint.Effect == corev1.TaintEffectNoSchedule || taint.Effect == corev1.TaintEffectNoExecute
+// nodeOf fills in what selectors look at.
+func nodeOf(scratch *corev1.Node, name string, labels map[string]string) *corev1.Node {
+	scratch.Name, scratch.Labels = cmp.Or(name, unnamed), labels
+	return scratch
+}
+
+// labelsOfNew are the labels of a machine of the shape that does not exist yet.
+func (s *Shape) labelsOfNew() map[string]string {
+	labels := make(map[string]string, len(s.Labels)+1)
+	maps.Copy(labels, s.Labels)
+	labels[hostname] = unnamed
+	return labels
+}
+
+// cordoned is the taint that a pod must tolerate to go to a cordoned node.
+var cordoned = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+
+// tolerates reports whether pods of the class tolerate the taint. The operators
+// Gt and Lt are behind a feature gate that is off by default.
+func tolerates(c *Class, taint *corev1.Taint) bool {
+	return corev1helpers.TolerationsTolerateTaint(klog.Background(), c.tolerations, taint, false)
+}
+
+// untolerated returns the first taint that keeps the class off, nil for none.
+func (s *Shape) untolerated(c *Class) *corev1.Taint {
+	for i := range s.Taints {
+		switch s.Taints[i].Effect {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute:
+			if !tolerates(c, &s.Taints[i]) {
+				return &s.Taints[i]
+			}
+		}
+	}
+	return nil
+}
+
+// deterrents is how many taints deter the class without keeping it off.
+func (s *Shape) deterrents(c *Class) int {
+	n := 0
+	for i := range s.Taints {
+		if s.Taints[i].Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(c, &s.Taints[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // Overhead is what the DaemonSets will take of a node of that shape and name;

@@ -1,17 +1,22 @@
 package fit
 
-import "maps"
+import (
+	"maps"
 
-// Count is how many pods of a class stand together.
-type Count struct {
-	Class *Class
-	N     int
-	// Terminating are how many of them are being deleted.
-	Terminating int
+	corev1 "k8s.io/api/core/v1"
+)
+
+// World is where pods stand, or would stand if a plan were carried out. It is
+// not safe for concurrent use.
+type World struct {
+	places []*Place
+	relations
+	storage
+	// scratch is what node selectors are matched against.
+	scratch corev1.Node
+	// fresh are the labels of machines that do not exist yet.
+	fresh map[*Shape]map[string]string
 }
-
-// World is where pods stand, or would stand if a plan were carried out.
-type World struct{}
 
 // NewWorld returns a world without places.
 func NewWorld() *World { return &World{} }
@@ -25,42 +30,118 @@ type Place struct {
 	// standing are the pods that were there from the start; it is shared with
 	// the caller and read only.
 	standing []Count
+	// crowding are planned pods that take more of the node than resources.
+	crowding []Count
+	// index is the place's number in the world, none if it was removed.
+	index int
+	// labels are the shape's, and the host name of a machine without a name.
+	labels map[string]string
 }
 
-// Add adds a node with so much room left beside the pods that stand on it; the
+// Add adds a node with so much room left beside the pods that stand on it. The
 // name is "" for a machine that does not exist yet, which has a host name of
-// its own.
+// its own. Nodes that are no candidates belong in the world too: rules about
+// other pods count them and what stands on them.
 func (w *World) Add(shape *Shape, name string, free Resources, standing []Count) *Place {
-	free.Scalar = maps.Clone(free.Scalar)
-	return &Place{shape: shape, name: name, Free: free, standing: standing}
+	p := &Place{name: name, standing: standing, index: len(w.places)}
+	w.form(p, shape, free)
+	w.places = append(w.places, p)
+	for i := range standing {
+		if len(standing[i].Class.shunned) > 0 && !w.on {
+			w.start()
+		}
+	}
+	return p
 }
 
 // Reshape turns a place without planned pods that does not exist yet into
 // another one.
 func (w *World) Reshape(p *Place, shape *Shape, free Resources) {
-	free.Scalar = maps.Clone(free.Scalar)
-	p.shape, p.Free = shape, free
+	tallied := p.index < w.tallied
+	if tallied {
+		w.detach(p)
+	}
+	w.form(p, shape, free)
+	if tallied {
+		w.attach(p)
+	}
 }
 
-// Admits reports why the place would keep pods of the class off whatever room
-// and whatever other pods it has; "" if it would not.
-func (p *Place) Admits(c *Class) string { return p.shape.Admits(c, p.name) }
+func (w *World) form(p *Place, shape *Shape, free Resources) {
+	free.Scalar = maps.Clone(free.Scalar)
+	p.shape, p.Free, p.labels = shape, free, shape.Labels
+	if p.name != "" {
+		return
+	}
+	known, ok := w.fresh[shape]
+	if !ok {
+		known = shape.labelsOfNew()
+		if w.fresh == nil {
+			w.fresh = map[*Shape]map[string]string{}
+		}
+		w.fresh[shape] = known
+	}
+	p.labels = known
+}
 
-// Preference is how much pods of the class like the place; more is better.
-func (w *World) Preference(*Place, *Class) int { return 0 }
+// Remove takes the place that was added last out of the world again. No pod
+// may be planned there.
+func (w *World) Remove(p *Place) {
+	last := len(w.places) - 1
+	if p.index != last {
+		panic("fit: Remove of a place that is not the last one")
+	}
+	if p.index < w.tallied {
+		w.detach(p)
+		w.tallied--
+	}
+	w.places = w.places[:last]
+	p.index = none
+}
 
-// Prefers reports whether pods of the class like some places better than
-// others.
-func (c *Class) Prefers() bool { return false }
-
-// Remove takes a place without planned pods out of the world again.
-func (w *World) Remove(*Place) {}
-
-// Put plans n pods of the class onto the place, and Lift takes them back.
-func (w *World) Put(p *Place, c *Class, n int) { p.Free.Take(c.Requests, n) }
+// Put plans n pods of the class for the place.
+func (w *World) Put(p *Place, c *Class, n int) { w.plan(p, c, n) }
 
 // Lift takes back what Put planned.
-func (w *World) Lift(p *Place, c *Class, n int) { p.Free.Take(c.Requests, -n) }
+func (w *World) Lift(p *Place, c *Class, n int) { w.plan(p, c, -n) }
+
+func (w *World) plan(p *Place, c *Class, n int) {
+	p.Free.Take(c.Requests, n)
+	if c.crowds() {
+		p.crowding = counted(p.crowding, c, n)
+	}
+	w.planVolumes(p, c, n)
+	s := site{place: p, n: n}
+	switch {
+	case !w.on && len(c.shunned) == 0:
+		if last := len(w.early) - 1; last >= 0 && w.early[last].class == c && w.early[last].place == p {
+			if w.early[last].n += n; w.early[last].n == 0 {
+				w.early = w.early[:last]
+			}
+		} else {
+			w.early = append(w.early, sited{c, s})
+		}
+		return
+	case !w.on:
+		w.start()
+	}
+	w.catchUp()
+	w.record(w.member(c), s)
+}
+
+// counted adds n pods of a class to the counts.
+func counted(counts []Count, c *Class, n int) []Count {
+	for i := range counts {
+		if counts[i].Class != c {
+			continue
+		}
+		if counts[i].N += n; counts[i].N == 0 {
+			counts = append(counts[:i], counts[i+1:]...)
+		}
+		return counts
+	}
+	return append(counts, Count{Class: c, N: n})
+}
 
 // Verdict says why a pod may not go to a place.
 type Verdict struct {
@@ -76,14 +157,105 @@ func (w *World) Check(p *Place, c *Class) Verdict {
 	if !p.Free.Holds(c.Requests) {
 		return Verdict{"resources", true}
 	}
-	return Verdict{p.shape.Admits(c, p.name), true}
+	if why := w.admits(p, c); why != "" {
+		return Verdict{why, true}
+	}
+	if c.crowds() {
+		if why := w.crowded(p, c); why != "" {
+			return Verdict{why, true}
+		}
+	}
+	if c.volumes.waits() {
+		if _, why := w.bind(p, c); why != "" {
+			return Verdict{why, true}
+		}
+	}
+	if !w.on {
+		if !c.related() {
+			return Verdict{}
+		}
+		w.start()
+	}
+	w.catchUp()
+	return w.relate(p, w.member(c))
 }
 
 // Tied reports whether a rule looks at the other pods of the node or of the
 // cluster, so that pods of the class have to be judged one by one. Of others
 // as many fit on a place that admits one as there is room for.
-func (w *World) Tied(*Class) bool { return false }
+func (w *World) Tied(c *Class) bool { return c.related() || c.crowds() || c.volumes.waits() }
 
 // Version changes whenever a Verdict on the class that is not Lasting may have
 // changed.
-func (w *World) Version(*Class) int { return 0 }
+func (w *World) Version(c *Class) int {
+	if len(c.spread) == 0 && c.near == nil {
+		return 0
+	}
+	if !w.on {
+		w.start()
+	}
+	w.catchUp()
+	own := w.rulesOf(w.member(c))
+	version := 0
+	for _, t := range own.near {
+		version += t.version
+	}
+	for _, d := range own.spread {
+		version += d.version
+	}
+	return version
+}
+
+// Admits reports why the place would keep pods of the class off whatever room
+// and whatever other pods it has; "" if it would not.
+func (p *Place) Admits(c *Class) string { return p.shape.admits(c, p.name, p.labels, new(corev1.Node)) }
+
+func (w *World) admits(p *Place, c *Class) string {
+	return p.shape.admits(c, p.name, p.labels, &w.scratch)
+}
+
+// selects reports whether the class's node selector and affinity select the
+// place.
+func (w *World) selects(p *Place, c *Class) bool {
+	return c.selects(nodeOf(&w.scratch, p.name, p.labels))
+}
+
+// Preference is how much pods of the class like the place; more is better. It
+// counts the weights of the preferred node affinity that is met, and every
+// PreferNoSchedule taint that is not tolerated against the place.
+func (w *World) Preference(p *Place, c *Class) int {
+	liking := 0
+	if c.preferred != nil {
+		liking = int(c.preferred.Score(nodeOf(&w.scratch, p.name, p.labels)))
+	}
+	return liking - taintWeight*p.shape.deterrents(c)
+}
+
+// taintWeight is what one PreferNoSchedule taint counts against a place: as
+// much as the heaviest preference that a pod can have.
+const taintWeight = 100
+
+// crowded says what of the node the pods there leave no room for.
+func (w *World) crowded(p *Place, c *Class) string {
+	if why := c.crowdedBy(p.standing); why != "" {
+		return why
+	}
+	if why := c.crowdedBy(p.crowding); why != "" {
+		return why
+	}
+	return w.attachable(p, c)
+}
+
+// crowdedBy says what the class cannot share with one of the others.
+func (c *Class) crowdedBy(others []Count) string {
+	for i := range others {
+		other := others[i].Class
+		switch {
+		case len(c.ports) > 0 && conflicts(c.ports, other.ports):
+			return "host ports"
+		case c.volumes.conflict(other.volumes):
+			return "disk in use"
+		}
+	}
+	return ""
+}

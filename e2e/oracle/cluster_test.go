@@ -7,8 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
-
-	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // cluster is a cluster with pods that are to be judged one after the other.
@@ -23,6 +21,8 @@ type cluster struct {
 // unborn marks, by the beginning of its name, a node that Tidegate has to judge
 // as a machine that does not exist yet.
 const unborn = "unborn-"
+
+func isUnborn(n *corev1.Node) bool { return strings.HasPrefix(n.Name, unborn) }
 
 func (c *cluster) objects() []runtime.Object {
 	objects := append([]runtime.Object{}, c.Others...)
@@ -48,7 +48,7 @@ func (c *cluster) String() string {
 		}
 	}
 	for _, o := range c.Others {
-		write(strings.TrimPrefix(strings.TrimPrefix(typeName(o), "*v1."), "*"), o)
+		write(typeName(o), o)
 	}
 	for _, n := range c.Nodes {
 		write("Node", map[string]any{"metadata": n.ObjectMeta, "spec": n.Spec, "status": map[string]any{"allocatable": n.Status.Allocatable}})
@@ -62,36 +62,8 @@ func (c *cluster) String() string {
 	return b.String()
 }
 
-// tidegate is Tidegate's view of the cluster.
-type tidegate struct {
-	compiler *fit.Compiler
-	world    *fit.World
-	places   []*fit.Place
+// typeName is the type of a pointer, without its package.
+func typeName(o any) string {
+	name := fmt.Sprintf("%T", o)
+	return name[strings.LastIndex(name, ".")+1:]
 }
-
-// newTidegate returns the view, before any pod of Incoming is placed.
-func newTidegate(c *cluster) (*tidegate, []*fit.Class) {
-	t := &tidegate{compiler: fit.NewCompiler(), world: fit.NewWorld()}
-	standing := map[string][]fit.Count{}
-	used := map[string]fit.Resources{}
-	for _, p := range c.Pods {
-		class := t.compiler.Bound(p)
-		standing[p.Spec.NodeName] = append(standing[p.Spec.NodeName], fit.Count{Class: class, N: 1})
-		used[p.Spec.NodeName] = used[p.Spec.NodeName].Add(class.Requests)
-	}
-	for _, n := range c.Nodes {
-		name := n.Name
-		if strings.HasPrefix(name, unborn) {
-			name = ""
-		}
-		shape := &fit.Shape{Labels: n.Labels, Taints: n.Spec.Taints, Allocatable: fit.ResourcesOf(n.Status.Allocatable)}
-		t.places = append(t.places, t.world.Add(shape, name, shape.Allocatable.Sub(used[n.Name]), standing[n.Name]))
-	}
-	var classes []*fit.Class
-	for _, p := range c.Incoming {
-		classes = append(classes, t.compiler.Class(p, ""))
-	}
-	return t, classes
-}
-
-func typeName(o any) string { return fmt.Sprintf("%T", o) }

@@ -30,7 +30,7 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 	if err != nil {
 		return r, err
 	}
-	ours, classes := newTidegate(c)
+	ours := newTidegate(c)
 
 	type placed struct{ class, place int }
 	var put []placed
@@ -39,7 +39,7 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 		var fitting []int
 		for j, n := range c.Nodes {
 			r.cases++
-			got := ours.world.Check(ours.places[j], classes[i]).Why
+			got := ours.world.Check(ours.places[j], ours.classes[i]).Why
 			if r.disagreement == "" && (got == "") != (verdicts[j] == "") {
 				r.disagreement = fmt.Sprintf("%s on %s, %s: kube-scheduler says %q, Tidegate says %q", c.Incoming[i].Name, n.Name, when, verdicts[j], got)
 				r.rule, _, _ = strings.Cut(verdicts[j], ":")
@@ -66,7 +66,7 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 		if err := real.put(ctx, pod, state, c.Nodes[j].Name); err != nil {
 			return r, err
 		}
-		ours.world.Put(ours.places[j], classes[i], 1)
+		ours.world.Put(ours.places[j], ours.classes[i], 1)
 		put = append(put, placed{i, j})
 	}
 	for i := range c.Incoming {
@@ -76,7 +76,7 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 		last := put[len(put)-1]
 		put = put[:len(put)-1]
 		real.lift(ctx)
-		ours.world.Lift(ours.places[last.place], classes[last.class], 1)
+		ours.world.Lift(ours.places[last.place], ours.classes[last.class], 1)
 	}
 	for i := range c.Incoming {
 		judge(i, fmt.Sprintf("again, after all but %d were taken back", len(put)))

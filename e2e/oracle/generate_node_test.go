@@ -18,6 +18,34 @@ func init() {
 	}}
 	rules["affinity"] = rule{node: numberNode, pod: wantAffinity}
 	rules["taints"] = rule{node: taintNode, pod: tolerate}
+	rules["cordon"] = rule{
+		node: func(g *generator, n *corev1.Node) { n.Spec.Unschedulable = g.chance(50) },
+		pod: func(g *generator, p *corev1.Pod) {
+			if g.chance(40) {
+				p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists})
+			}
+		},
+	}
+	rules["name"] = rule{pod: func(g *generator, p *corev1.Pod) {
+		if n := pick(g, g.Nodes); g.chance(40) && !isUnborn(n) {
+			p.Spec.NodeName = n.Name
+		}
+	}}
+	rules["ports"] = rule{pod: takePorts}
+	rules["features"] = rule{
+		node: func(g *generator, n *corev1.Node) {
+			if g.chance(50) {
+				n.Status.DeclaredFeatures = []string{"RestartAllContainersOnContainerExits", "SomethingUnknown", "UserNamespacesHostNetworkSupport"}[g.IntN(3):]
+			}
+		},
+		pod: func(g *generator, p *corev1.Pod) {
+			users := g.chance(50)
+			p.Spec.HostNetwork, p.Spec.HostUsers = g.chance(60), &users
+			if g.chance(30) {
+				p.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers}}
+			}
+		},
+	}
 }
 
 func amounts(g *generator, of []string) resource.Quantity { return resource.MustParse(pick(g, of)) }
@@ -144,4 +172,25 @@ func tolerate(g *generator, p *corev1.Pod) {
 			Effect:   pick(g, []corev1.TaintEffect{"", corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule}),
 		})
 	}
+}
+
+func takePorts(g *generator, p *corev1.Pod) {
+	always := corev1.ContainerRestartPolicyAlways
+	ports := func() []corev1.ContainerPort {
+		var list []corev1.ContainerPort
+		for range g.IntN(3) {
+			list = append(list, corev1.ContainerPort{
+				HostPort: int32(pick(g, []int{0, 80, 443})),
+				HostIP:   pick(g, []string{"", "0.0.0.0", "10.0.0.1", "10.0.0.2"}),
+				Protocol: pick(g, []corev1.Protocol{"", corev1.ProtocolTCP, corev1.ProtocolUDP}),
+			})
+		}
+		return list
+	}
+	p.Spec.Containers[0].Ports = ports()
+	init := corev1.Container{Name: "with-ports", Ports: ports()}
+	if g.chance(50) {
+		init.RestartPolicy = &always
+	}
+	p.Spec.InitContainers = append(p.Spec.InitContainers, init)
 }

@@ -48,6 +48,13 @@ func generate(seed uint64, names []string) *cluster {
 	default:
 		g.on = names[:1+g.IntN(len(names))]
 	}
+	for _, name := range namespaces {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}}
+		if g.chance(50) {
+			ns.Labels["team"] = pick(g, []string{"a", "b"})
+		}
+		g.Others = append(g.Others, ns)
+	}
 	for _, name := range g.on {
 		if rules[name].objects != nil {
 			rules[name].objects(g)

@@ -86,6 +86,9 @@ func simplerNodes(n *node) []*node {
 		out = append(out, simpler)
 	}
 	for key := range n.Labels {
+		if key == corev1.LabelHostname && isUnborn(n) {
+			continue // it has one by definition
+		}
 		less(func(n *node) { delete(n.Labels, key) })
 	}
 	for i := range n.Spec.Taints {

@@ -1,0 +1,404 @@
+package fit
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// relations are the rules about pods elsewhere: spread, affinity and
+// anti-affinity, and claims that only one pod may use. Each is a tally that is
+// made when the first class that needs it is judged, and kept up to date from
+// then on, so that to judge one more pod takes no look at the others.
+type relations struct {
+	// on is true once a class has such a rule; until then nothing is tallied.
+	on bool
+	// tallied is how many of the world's places are in the tallies.
+	tallied int
+	// early is what was planned before.
+	early []sited
+
+	axes    map[string]*axis
+	members map[*Class]*member
+	last    *member
+	crowds  map[*selection]*crowd
+	// Which members and crowds may have to do with each other: by a label that
+	// the crowd demands, else all.
+	membersBy map[label][]*member
+	all       []*member
+	crowdsBy  map[label][]*crowd
+	anyLabel  []*crowd
+
+	near    map[term]*tally  // pods that the selection picks
+	holders map[*term]*tally // pods that have the term as anti-affinity
+	users   map[string]*tally
+	spread  map[spreadKey]*domains
+}
+
+type label struct{ name, value string }
+
+type spreadKey struct {
+	who        *selection
+	key, nodes string
+	counts     bool
+}
+
+type sited struct {
+	class *Class
+	site
+}
+
+// site is how many pods stand or are planned on a place, or with negative
+// numbers do no more.
+type site struct {
+	place          *Place
+	n, terminating int
+}
+
+// member is a class that stands, is planned or is judged somewhere.
+type member struct {
+	class *Class
+	sites []site
+	// counters count the class's pods.
+	counters []counter
+	// refusals are the tallies of anti-affinity terms that pick the class:
+	// where one has a pod, none of the class may go.
+	refusals []*tally
+	// rules are the class's own, nil until it is judged.
+	rules *rules
+}
+
+type rules struct {
+	shunned, near, exclusive []*tally
+	spread                   []*domains
+}
+
+// crowd is the members that a selection picks.
+type crowd struct {
+	who      *selection
+	members  []*member
+	counters []counter
+	refusals []*tally
+}
+
+// start makes the tallies ready for use.
+func (w *World) start() {
+	w.on = true
+	w.axes = map[string]*axis{}
+	w.members = map[*Class]*member{}
+	w.crowds = map[*selection]*crowd{}
+	w.membersBy = map[label][]*member{}
+	w.crowdsBy = map[label][]*crowd{}
+	w.near = map[term]*tally{}
+	w.holders = map[*term]*tally{}
+	w.users = map[string]*tally{}
+	w.spread = map[spreadKey]*domains{}
+}
+
+// catchUp tallies the places and pods that came since the last time.
+func (w *World) catchUp() {
+	for w.tallied < len(w.places) {
+		w.attach(w.places[w.tallied])
+	}
+	early := w.early
+	w.early = nil
+	for _, s := range early {
+		w.record(w.member(s.class), s.site)
+	}
+}
+
+// attach counts a place, the next one or one that was detached.
+func (w *World) attach(p *Place) {
+	for _, a := range w.axes {
+		a.enter(p)
+	}
+	for _, d := range w.spread {
+		d.enter(p, w.counts(d, p))
+	}
+	w.tallied = max(w.tallied, p.index+1)
+	for _, c := range p.standing {
+		w.record(w.member(c.Class), site{p, c.N, c.Terminating})
+	}
+}
+
+// detach counts a place no more. No pod is planned there.
+func (w *World) detach(p *Place) {
+	for _, c := range p.standing {
+		w.record(w.member(c.Class), site{p, -c.N, -c.Terminating})
+	}
+	for _, d := range w.spread {
+		d.leave(p)
+	}
+	for _, a := range w.axes {
+		a.leave(p)
+	}
+}
+
+// counts reports whether the place counts as part of a domain.
+func (w *World) counts(d *domains, p *Place) bool {
+	for _, key := range d.rule.keys {
+		if key != hostname || p.name != "" {
+			if _, ok := p.shape.Labels[key]; !ok {
+				return false
+			}
+		}
+	}
+	return (!d.rule.honoursAffinity || w.selects(p, d.class)) &&
+		(!d.rule.honoursTaint || p.shape.untolerated(d.class) == nil)
+}
+
+// record counts more or fewer pods of a member on a place.
+func (w *World) record(m *member, s site) {
+	m.sites = merged(m.sites, s)
+	for _, c := range m.counters {
+		c.add(s.place, s.n, s.terminating)
+	}
+}
+
+// merged appends a site, or adds it to the last one.
+func merged(sites []site, s site) []site {
+	last := len(sites) - 1
+	if last < 0 || sites[last].place != s.place {
+		return append(sites, s)
+	}
+	sites[last].n += s.n
+	sites[last].terminating += s.terminating
+	if sites[last].n == 0 {
+		return sites[:last]
+	}
+	return sites
+}
+
+// member returns what is known of the class.
+func (w *World) member(c *Class) *member {
+	if w.last != nil && w.last.class == c {
+		return w.last
+	}
+	m, ok := w.members[c]
+	if !ok {
+		m = w.meet(c)
+	}
+	w.last = m
+	return m
+}
+
+// meet makes a class a member.
+func (w *World) meet(c *Class) *member {
+	m := &member{class: c}
+	w.members[c] = m
+	w.all = append(w.all, m)
+	for name, value := range c.labels {
+		w.membersBy[label{name, value}] = append(w.membersBy[label{name, value}], m)
+		for _, other := range w.crowdsBy[label{name, value}] {
+			other.consider(m)
+		}
+	}
+	for _, other := range w.anyLabel {
+		other.consider(m)
+	}
+	for _, t := range c.shunned {
+		m.counters = append(m.counters, w.holdersOf(t))
+	}
+	for _, claim := range c.volumes.exclusiveClaims() {
+		m.counters = append(m.counters, w.usersOf(claim))
+	}
+	return m
+}
+
+// crowd returns the members that the selection picks.
+func (w *World) crowd(who *selection) *crowd {
+	if known, ok := w.crowds[who]; ok {
+		return known
+	}
+	c := &crowd{who: who}
+	w.crowds[who] = c
+	name, values, ok := who.demands()
+	if !ok {
+		w.anyLabel = append(w.anyLabel, c)
+		for _, m := range w.all {
+			c.consider(m)
+		}
+		return c
+	}
+	for _, value := range values {
+		w.crowdsBy[label{name, value}] = append(w.crowdsBy[label{name, value}], c)
+		for _, m := range w.membersBy[label{name, value}] {
+			c.consider(m)
+		}
+	}
+	return c
+}
+
+// consider takes a member into the crowd if it is picked.
+func (c *crowd) consider(m *member) {
+	if !c.who.picks(m.class) {
+		return
+	}
+	c.members = append(c.members, m)
+	m.refusals = append(m.refusals, c.refusals...)
+	for _, counter := range c.counters {
+		m.countBy(counter)
+	}
+}
+
+// countBy has the counter count the crowd's pods.
+func (c *crowd) countBy(counter counter) {
+	c.counters = append(c.counters, counter)
+	for _, m := range c.members {
+		m.countBy(counter)
+	}
+}
+
+func (m *member) countBy(counter counter) {
+	m.counters = append(m.counters, counter)
+	for _, s := range m.sites {
+		if s.place.index != none {
+			counter.add(s.place, s.n, s.terminating)
+		}
+	}
+}
+
+func (w *World) axis(key string) *axis {
+	if known, ok := w.axes[key]; ok {
+		return known
+	}
+	a := &axis{key: strings.Clone(key), ids: map[string]int{}}
+	w.axes[key] = a
+	for _, p := range w.places[:w.tallied] {
+		a.enter(p)
+	}
+	return a
+}
+
+// nearTo is the tally of the pods that the selection picks.
+func (w *World) nearTo(t term) *tally {
+	if known, ok := w.near[t]; ok {
+		return known
+	}
+	n := &tally{axis: w.axis(t.key)}
+	w.near[t] = n
+	w.crowd(t.who).countBy(n)
+	return n
+}
+
+// holdersOf is the tally of the pods that have the term as anti-affinity.
+func (w *World) holdersOf(t *term) *tally {
+	if known, ok := w.holders[t]; ok {
+		return known
+	}
+	h := &tally{axis: w.axis(t.key)}
+	w.holders[t] = h
+	c := w.crowd(t.who)
+	c.refusals = append(c.refusals, h)
+	for _, m := range c.members {
+		m.refusals = append(m.refusals, h)
+	}
+	return h
+}
+
+// usersOf is the number of pods that use the claim.
+func (w *World) usersOf(claim string) *tally {
+	if known, ok := w.users[claim]; ok {
+		return known
+	}
+	u := &tally{}
+	w.users[claim] = u
+	return u
+}
+
+// domainsOf is what the class's spread rule looks at.
+func (w *World) domainsOf(c *Class, r *spreadRule) *domains {
+	k := spreadKey{r.who, r.key, r.nodes, r.counts}
+	if known, ok := w.spread[k]; ok {
+		return known
+	}
+	d := &domains{tally: tally{axis: w.axis(r.key)}, rule: r, class: c, levels: map[int]int{}}
+	w.spread[k] = d
+	for _, p := range w.places[:w.tallied] {
+		d.enter(p, w.counts(d, p))
+	}
+	if r.counts {
+		w.crowd(r.who).countBy(d)
+	}
+	return d
+}
+
+// rulesOf are the class's own rules.
+func (w *World) rulesOf(m *member) *rules {
+	if m.rules != nil {
+		return m.rules
+	}
+	m.rules = &rules{}
+	for _, t := range m.class.shunned {
+		m.rules.shunned = append(m.rules.shunned, w.nearTo(*t))
+	}
+	if near := m.class.near; near != nil {
+		for _, key := range near.keys {
+			m.rules.near = append(m.rules.near, w.nearTo(term{near.who, key}))
+		}
+	}
+	for _, r := range m.class.spread {
+		m.rules.spread = append(m.rules.spread, w.domainsOf(m.class, r))
+	}
+	for _, claim := range m.class.volumes.exclusiveClaims() {
+		m.rules.exclusive = append(m.rules.exclusive, w.usersOf(claim))
+	}
+	return m.rules
+}
+
+// Why a pod may not go to a place because of others.
+const (
+	whyExclusive = "a volume that only one pod may use is in use"
+	whyRefused   = "anti-affinity of pods that are there"
+	whyShunned   = "pod anti-affinity"
+	whyNear      = "pod affinity"
+	whySpread    = "topology spread"
+)
+
+// relate judges one more pod by the pods elsewhere.
+func (w *World) relate(p *Place, m *member) Verdict {
+	own := w.rulesOf(m)
+	for _, t := range own.exclusive {
+		if t.total > 0 {
+			return Verdict{whyExclusive, true}
+		}
+	}
+	for _, t := range m.refusals {
+		if t.at(p) > 0 {
+			return Verdict{whyRefused, true}
+		}
+	}
+	for _, t := range own.shunned {
+		if t.at(p) > 0 {
+			return Verdict{whyShunned, true}
+		}
+	}
+	for i, d := range own.spread {
+		if d.axis.of[p.index] == none {
+			return Verdict{whySpread, true}
+		}
+		if d.refuses(p, m.class.spread[i]) {
+			return Verdict{whySpread, false}
+		}
+	}
+	return w.nearOthers(p, m, own)
+}
+
+// nearOthers judges required affinity.
+func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
+	alone, missing := true, false
+	for _, t := range own.near {
+		if t.axis.of[p.index] == none {
+			return Verdict{whyNear, true}
+		}
+		alone = alone && t.total == 0
+		missing = missing || t.at(p) == 0
+	}
+	if missing && !(alone && m.class.near.self) {
+		return Verdict{whyNear, false}
+	}
+	return Verdict{}
+}
+
+// hostname is the label that every node has for itself.
+const hostname = corev1.LabelHostname

@@ -1,0 +1,264 @@
+package fit
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// volumes is what a pod's volumes ask of a node and of the other pods. It
+// follows kube-scheduler's plugins VolumeBinding, VolumeZone,
+// VolumeRestrictions and NodeVolumeLimits.
+type volumes struct {
+	// id tells the volumes of one class from those of another.
+	id string
+	// bound are the volumes that exist, unbound the claims that wait for the
+	// pod to be scheduled.
+	bound   []boundVolume
+	unbound []*unboundClaim
+	// zones are the labels that a node needs if it has any label of a zone.
+	zones []zone
+	// exclusive are the claims that only one pod in the cluster may use.
+	exclusive []string
+	// attached are the volumes that a driver has to attach to the node.
+	attached []attachment
+	// disks are volumes that pods of one node cannot share.
+	disks []disk
+}
+
+// boundVolume is where a volume can be reached from.
+type boundVolume struct {
+	reach *nodeaffinity.LazyErrorNodeSelector
+	// Where the node says that the volume's plugin has moved to a driver, the
+	// driver's terms count.
+	plugin string
+	moved  *nodeaffinity.LazyErrorNodeSelector
+}
+
+// zone is a label of a volume that the node's must be one of.
+type zone struct {
+	key    string
+	values sets.Set[string]
+}
+
+func (v *volumes) related() bool {
+	return v != nil && len(v.exclusive) > 0
+}
+
+// waits reports whether claims are bound once the pod is scheduled.
+func (v *volumes) waits() bool { return v != nil && len(v.unbound) > 0 }
+
+func (v *volumes) crowds() bool { return v != nil && (len(v.attached) > 0 || len(v.disks) > 0) }
+
+func (v *volumes) key(k *key) {
+	if v == nil {
+		k.text("")
+	} else {
+		k.text(v.id)
+	}
+}
+
+func (v *volumes) exclusiveClaims() []string {
+	if v == nil {
+		return nil
+	}
+	return v.exclusive
+}
+
+// Why volumes keep a pod off a node.
+const (
+	whyReach      = "a volume cannot be reached"
+	whyZone       = "a volume is in another zone"
+	whyDriver     = "a volume's driver is missing"
+	whyLimit      = "too many volumes"
+	whyProvision  = "a volume cannot be provisioned"
+	whyOtherPlace = "a volume will be on another node"
+)
+
+// admits says why the volumes keep the pod off the node, whatever else is there.
+func (v *volumes) admits(s *Shape, node *corev1.Node) string {
+	if v == nil {
+		return ""
+	}
+	node.Name = "" // a volume's fields are matched against no name
+	for i := range v.bound {
+		reach := v.bound[i].reach
+		if s.CSI.moved(v.bound[i].plugin) {
+			reach = v.bound[i].moved
+		}
+		if reach != nil {
+			if ok, err := reach.Match(node); err != nil || !ok {
+				return whyReach
+			}
+		}
+	}
+	if !v.inZone(node.Labels) {
+		return whyZone
+	}
+	for i := range v.attached {
+		if a := &v.attached[i]; a.needed && a.counts(s.CSI) && !s.CSI.has(a.driver) {
+			return whyDriver
+		}
+	}
+	return ""
+}
+
+// zoneLabels are the labels by which volumes and nodes say where they are.
+var zoneLabels = []string{
+	corev1.LabelFailureDomainBetaZone, corev1.LabelFailureDomainBetaRegion,
+	corev1.LabelTopologyZone, corev1.LabelTopologyRegion,
+}
+
+// stable are today's names of the older labels.
+var stable = map[string]string{
+	corev1.LabelFailureDomainBetaZone:   corev1.LabelTopologyZone,
+	corev1.LabelFailureDomainBetaRegion: corev1.LabelTopologyRegion,
+}
+
+// inZone judges the volumes' own labels. A node without any is everywhere.
+func (v *volumes) inZone(labels map[string]string) bool {
+	if !slices.ContainsFunc(zoneLabels, func(key string) bool { _, ok := labels[key]; return ok }) {
+		return true
+	}
+	for _, z := range v.zones {
+		value, ok := labels[z.key]
+		if !ok {
+			value, ok = labels[stable[z.key]]
+		}
+		if !ok || !z.values.Has(value) {
+			return false
+		}
+	}
+	return true
+}
+
+// CSI is what the volume drivers of a node say.
+type CSI struct {
+	// Limits is how many volumes each driver can attach, Unlimited where it
+	// does not say.
+	Limits map[string]int
+	// Moved are the built-in plugins that drivers have taken over.
+	Moved sets.Set[string]
+	// Attached are the volumes that are attached whether a pod uses them or
+	// not, each with its driver.
+	Attached map[string]string
+}
+
+// Unlimited is the limit of a driver that does not say one.
+const Unlimited = -1
+
+func (c *CSI) has(driver string) bool {
+	if c == nil {
+		return false
+	}
+	_, ok := c.Limits[driver]
+	return ok
+}
+
+func (c *CSI) moved(plugin string) bool { return c != nil && plugin != "" && c.Moved.Has(plugin) }
+
+// migrated are the plugins that the node says to have left to drivers.
+func migrated(node *storagev1.CSINode) sets.Set[string] {
+	if list := node.Annotations[corev1.MigratedPluginsAnnotationKey]; list != "" {
+		return sets.New(strings.Split(list, ",")...)
+	}
+	return nil
+}
+
+// attachable says why the node cannot attach the pod's volumes beside those
+// that are there.
+func (w *World) attachable(p *Place, c *Class) string {
+	csi := p.shape.CSI
+	if c.volumes == nil || len(c.volumes.attached) == 0 || csi == nil {
+		return ""
+	}
+	var there census
+	there.add(csi, p.standing)
+	there.add(csi, p.crowding)
+	fresh := census{}
+	for _, a := range c.volumes.attached {
+		if _, known := there.ids[a.id]; a.id == "" || !known {
+			fresh.count(a, 1)
+		}
+	}
+	for id, driver := range csi.Attached {
+		if _, known := there.ids[id]; !known {
+			there.count(attachment{driver: driver}, 1)
+		}
+	}
+	for driver, n := range fresh.byDriver {
+		if limit, ok := csi.Limits[driver]; ok && limit != Unlimited && there.byDriver[driver]+n > limit {
+			return whyLimit
+		}
+	}
+	return ""
+}
+
+// census counts volumes, each once however many pods share it.
+type census struct {
+	ids      map[string]bool
+	byDriver map[string]int
+}
+
+func (s *census) add(csi *CSI, pods []Count) {
+	for i := range pods {
+		if v := pods[i].Class.volumes; v != nil {
+			for _, a := range v.attached {
+				if a.counts(csi) {
+					s.count(a, pods[i].N)
+				}
+			}
+		}
+	}
+}
+
+func (s *census) count(a attachment, pods int) {
+	if s.byDriver == nil {
+		s.byDriver, s.ids = map[string]int{}, map[string]bool{}
+	}
+	if a.id == "" {
+		s.byDriver[a.driver] += pods
+	} else if !s.ids[a.id] {
+		s.ids[a.id] = true
+		s.byDriver[a.driver]++
+	}
+}
+
+// disk is a volume that is named in the pod itself and that pods of one node
+// can share only to read, if at all.
+type disk struct {
+	kind, name string
+	monitors   []string
+	readOnly   bool
+}
+
+// conflict reports whether pods on one node cannot both have their disks.
+func (v *volumes) conflict(other *volumes) bool {
+	if v == nil || other == nil {
+		return false
+	}
+	return slices.ContainsFunc(v.disks, func(a disk) bool {
+		return slices.ContainsFunc(other.disks, func(b disk) bool {
+			return a.kind == b.kind && a.name == b.name && !(a.readOnly && b.readOnly) &&
+				(a.monitors == nil || slices.ContainsFunc(a.monitors, func(m string) bool { return slices.Contains(b.monitors, m) }))
+		})
+	})
+}
+
+func diskOf(v *corev1.Volume) (disk, bool) {
+	switch {
+	case v.GCEPersistentDisk != nil:
+		return disk{kind: "gce", name: v.GCEPersistentDisk.PDName, readOnly: v.GCEPersistentDisk.ReadOnly}, true
+	case v.AWSElasticBlockStore != nil:
+		return disk{kind: "aws", name: v.AWSElasticBlockStore.VolumeID}, true
+	case v.ISCSI != nil:
+		return disk{kind: "iscsi", name: v.ISCSI.IQN, readOnly: v.ISCSI.ReadOnly}, true
+	case v.RBD != nil:
+		return disk{kind: "rbd", name: v.RBD.RBDPool + "/" + v.RBD.RBDImage, monitors: v.RBD.CephMonitors, readOnly: v.RBD.ReadOnly}, true
+	}
+	return disk{}, false
+}
