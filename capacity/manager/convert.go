@@ -45,11 +45,7 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 			pod.Unschedulable = scheduled.Reason == corev1.PodReasonUnschedulable
 		}
 	}
-	if p.Spec.NodeName == "" {
-		pod.Class = compiler.Class(p, request.Pool)
-	} else {
-		pod.Class = compiler.Bound(p)
-	}
+	pod.Class = classOf(p, compiler)
 	if request.Gang != "" {
 		pod.Gang = "named/" + request.Gang
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
@@ -59,6 +55,15 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 		pod.Ends = p.Status.StartTime.Add(runTime)
 	}
 	return pod
+}
+
+// classOf is what the scheduler looks at in the pod.
+func classOf(p *corev1.Pod, compiler *fit.Compiler) *fit.Class {
+	if p.Spec.NodeName != "" {
+		return compiler.Bound(p)
+	}
+	request, _ := api.ParsePodRequest(p.Annotations)
+	return compiler.Class(p, request.Pool)
 }
 
 // gracePeriod is how long the pod may take to end when it is asked to.
@@ -120,13 +125,9 @@ func wantedPods(job *batchv1.Job, succeeded int) int {
 // node converts a node; its machine is added by the mapping.
 func node(n *corev1.Node) capacity.Node {
 	return capacity.Node{
-		Name: n.Name,
-		UID:  n.UID,
-		Shape: fit.Shape{
-			Labels:      n.Labels,
-			Taints:      n.Spec.Taints,
-			Allocatable: fit.ResourcesOf(n.Status.Allocatable),
-		},
+		Name:       n.Name,
+		UID:        n.UID,
+		Shape:      fit.ShapeOf(n),
 		Pool:       n.Labels[api.PoolLabel],
 		Recorded:   n.Annotations[api.VMIDAnnotation],
 		Ready:      readySince(n) != nil,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 var created = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
@@ -175,6 +176,43 @@ func TestEqualPodsShareOneClass(t *testing.T) {
 				t.Errorf("share a class: %t, want %t", same, tc.same)
 			}
 		})
+	}
+}
+
+// TestLabelsCountOnceASelectorLooksAtThem: pods that were there before the
+// selector are told apart by their labels from then on, waiting or not.
+func TestLabelsCountOnceASelectorLooksAtThem(t *testing.T) {
+	labelled := func(name, app, node string) *corev1.Pod {
+		p := gatedPod(func(p *corev1.Pod) {
+			p.Name, p.UID, p.Labels = name, types.UID(name), map[string]string{"app": app}
+			p.Spec.NodeName = node
+		})
+		return &p
+	}
+	s := newStore(time.Now)
+	for _, o := range []any{&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, labelled("w1", "web", ""), labelled("w2", "db", ""), labelled("b1", "web", "n"), labelled("b2", "db", "n")} {
+		s.set(o)
+	}
+	classes := func() (waiting, bound int) {
+		var snapshot capacity.Snapshot
+		s.fill(&snapshot, nobody)
+		different := map[*fit.Class]bool{}
+		for _, p := range snapshot.Waiting[:2] {
+			different[p.Class] = true
+		}
+		return len(different), len(snapshot.Nodes[0].Load.Counts)
+	}
+	if waiting, bound := classes(); waiting != 1 || bound != 1 {
+		t.Fatalf("%d classes wait and %d stand, want one of each: nobody looks at the labels", waiting, bound)
+	}
+	selecting := labelled("w3", "web", "")
+	selecting.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule,
+		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+	}}
+	s.set(selecting)
+	if waiting, bound := classes(); waiting != 2 || bound != 2 {
+		t.Errorf("%d classes wait and %d stand, want two of each", waiting, bound)
 	}
 }
 

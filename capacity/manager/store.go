@@ -25,10 +25,12 @@ type store struct {
 	mu       sync.Mutex
 	changes  int // so far, to tell what has changed since a snapshot
 	compiler *fit.Compiler
-	pods     map[types.UID]*storedPod
-	nodes    map[string]*storedNode // by name; also those that only have pods yet
-	jobs     map[types.UID]*storedJob
-	sets     map[types.UID]*appsv1.DaemonSet
+	// generation is the compiler's when all pods were last compiled.
+	generation int
+	pods       map[types.UID]*storedPod
+	nodes      map[string]*storedNode // by name; also those that only have pods yet
+	jobs       map[types.UID]*storedJob
+	sets       map[types.UID]*appsv1.DaemonSet
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
 	// queue are the waiting pods in the order of demand, and names the nodes'.

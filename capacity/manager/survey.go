@@ -21,6 +21,7 @@ func (s *store) fill(snapshot *capacity.Snapshot, show func(*capacity.Node) bool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetClasses()
+	s.recompile()
 	snapshot.Expected = s.expected(snapshot.Now)
 	snapshot.Waiting = slices.Clone(s.queue)
 	snapshot.Daemons = s.daemonClasses()
@@ -48,6 +49,38 @@ func (s *store) forgetClasses() {
 	}
 	s.compiler.Keep(used)
 	s.daemons = nil
+}
+
+// recompile compiles the pods again if a selector came that looks at labels
+// that nobody has looked at before.
+func (s *store) recompile() {
+	for s.generation != s.compiler.Generation() {
+		s.generation = s.compiler.Generation()
+		for _, stored := range s.pods {
+			if stored.pod != nil {
+				s.reclassify(stored)
+			}
+		}
+		s.daemons = nil
+		s.daemonClasses()
+	}
+}
+
+// reclassify gives the pod the class that it has by now.
+func (s *store) reclassify(stored *storedPod) {
+	class := classOf(stored.object, s.compiler)
+	if class == stored.pod.Class {
+		return
+	}
+	pod := *stored.pod // snapshots share the old one
+	pod.Class = class
+	if pod.Node != "" {
+		n := s.nodes[pod.Node]
+		n.pods[pod.UID], n.load = &pod, nil
+	} else if i, found := slices.BinarySearchFunc(s.queue, &pod, capacity.ComparePods); found {
+		s.queue[i] = &pod
+	}
+	stored.pod = &pod
 }
 
 // show returns the node with its machine and its load. What this process knows
