@@ -51,6 +51,15 @@ const (
 	DoNotDisruptAnnotation = "karpenter.sh/do-not-disrupt"
 )
 
+// Groups of pods that others start together.
+const (
+	// kueueGroupLabel names a pod group of Kueue, and kueueGroupSizeAnnotation
+	// says how many pods it has. Source: Kueue documentation, "Run a group of
+	// Pods".
+	kueueGroupLabel          = "kueue.x-k8s.io/pod-group-name"
+	kueueGroupSizeAnnotation = "kueue.x-k8s.io/pod-group-total-count"
+)
+
 // What Tidegate writes.
 const (
 	// CapacityGate is the scheduling gate that holds an opted-in pod until

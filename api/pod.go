@@ -59,6 +59,24 @@ func ParsePodRequest(annotations map[string]string) (PodRequest, error) {
 	return r, errors.Join(errs...)
 }
 
+// ForeignGroup returns the group that the pod belongs to by the rules of Kueue or
+// of kube-scheduler's own pod groups, "" for none, and how many pods it has, 0
+// if the pod does not say. Releasing it in parts would leave the released pods
+// waiting in the scheduler for the others.
+func ForeignGroup(p *corev1.Pod) (name string, size int) {
+	if group := p.Spec.SchedulingGroup; group != nil && group.PodGroupName != nil {
+		return "podgroup/" + *group.PodGroupName, 0
+	}
+	if group := p.Labels[kueueGroupLabel]; group != "" {
+		size, err := strconv.Atoi(p.Annotations[kueueGroupSizeAnnotation])
+		if err != nil || size < 1 || size > maxGangSize {
+			size = 0
+		}
+		return "kueue/" + group, size
+	}
+	return "", 0
+}
+
 // maxGangSize bounds a gang to what one cluster can hold by Kubernetes' own
 // limit of 150,000 pods.
 const maxGangSize = 150_000

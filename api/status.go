@@ -53,8 +53,11 @@ type PoolStatus struct {
 	// Node is how a node of the pool looks to the scheduler, learned from the
 	// last one seen; nil while unknown.
 	Node *NodeShape `json:"node,omitempty"`
-	// BootSeconds is how long a machine takes from purchase to ready, learned.
+	// BootSeconds is how long a machine takes from purchase to ready, the
+	// median of those seen.
 	BootSeconds float64 `json:"bootSeconds,omitempty"`
+	// SlowBootSeconds is what nine in ten machines needed at most.
+	SlowBootSeconds float64 `json:"slowBootSeconds,omitempty"`
 	// State says what keeps the pool from growing; empty if nothing does.
 	State string `json:"state,omitempty"`
 }

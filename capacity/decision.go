@@ -88,6 +88,9 @@ type Step struct {
 	Instance Instance
 	// Why says why, in a few words for people.
 	Why string
+	// Since is when the node became empty, for a RecordEmpty; zero if nobody saw
+	// it.
+	Since time.Time
 	// Rescue is true for an Unmark or Unfence because demand wants the node.
 	Rescue bool
 	// Unproved is true for an Unfence because nobody enforces the fence.

@@ -81,7 +81,7 @@ func (p *planner) coming(b *bin) Reason {
 	}
 	return Reason{
 		Code: ReasonMachinesComing, Expected: due,
-		Text: fmt.Sprintf("waiting for %s in %s, %s", machines(po.arriving+po.opened), po.Name, boots),
+		Text: fmt.Sprintf("waiting for %s in %s, %s", machines(po.arriving+po.opened), po.Name, boots+", expected at "+due.UTC().Format("15:04 MST")),
 	}
 }
 

@@ -22,15 +22,15 @@ func TestReasons(t *testing.T) {
 	}{
 		"a machine to be bought": {
 			in:   snapshot(pools(poolOf("agents", 0)), nil, pod("a", 2)),
-			want: "waiting for 1 machine in agents, about 80 s from purchase to ready",
+			want: "waiting for 1 machine in agents, about 80 s from purchase to ready, expected at 12:01 UTC",
 		},
 		"several machines, on their way and to be bought": {
 			in:   snapshot(pools(poolOf("agents", 1)), nil, pod("a", 8), pod("b", 8), pod("c", 8)),
-			want: "waiting for 3 machines in agents, about 80 s from purchase to ready",
+			want: "waiting for 3 machines in agents, about 80 s from purchase to ready, expected at 12:01 UTC",
 		},
 		"a node that is starting": {
 			in:   snapshot(pools(poolOf("agents", 1, running("n1"))), nodes(node("n1", young, notReady)), pod("a", 2)),
-			want: "waiting for 1 machine in agents, about 80 s from purchase to ready",
+			want: "waiting for 1 machine in agents, about 80 s from purchase to ready, expected at 12:01 UTC",
 		},
 		"a rescue": {
 			in:   snapshot(pools(poolOf("agents", 1, running("n1"))), nodes(node("n1", marked)), pod("a", 2)),
@@ -86,7 +86,7 @@ func TestReasons(t *testing.T) {
 		"a gang of which another pod waits for a machine": {
 			in: snapshot(pools(poolOf("agents", 1, running("n1"))), nodes(node("n1")),
 				pod("a", 5, gang("g", 2)), pod("b", 5, gang("g", 2))),
-			want: "waiting for 1 machine in agents, about 80 s from purchase to ready",
+			want: "waiting for 1 machine in agents, about 80 s from purchase to ready, expected at 12:01 UTC",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -76,7 +76,7 @@ func (p *planner) retiring(n *Node, po *pool) {
 		p.step(n, Step{Kind: StepRecordBusy, Why: "pod " + work[0].Key.String() + " is on it"})
 	case len(work) > 0:
 	case empty == nil:
-		p.step(n, Step{Kind: StepRecordEmpty, Why: "its last pod has ended"})
+		p.step(n, Step{Kind: StepRecordEmpty, Why: "its last pod has ended", Since: n.Freed})
 	// The fence stands for the settling time before the deletion; that time is
 	// inside the idle time, not after it.
 	case p.before(empty.Add(idle - p.snapshot.Settle)), p.before(n.FenceAfter):

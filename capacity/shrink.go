@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
@@ -79,10 +80,19 @@ func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
 	})
 }
 
-// settlingIn reports whether the node received work a short while ago: where
+// replacement is how long after the end of a pod its Job's controller, or a
+// person's script, is given to come with the next one: controllers do so within
+// a second or two. The idle time runs from the end of the pod all the same.
+const replacement = 5 * time.Second
+
+// settlingIn reports whether the node lost work just now, which may be replaced
+// at once, or received some a short while ago: where
 // pods arrive one by one a mark would be taken back with each of them. The
 // while is the time for which an empty machine is kept, for the same reason.
 func (p *planner) settlingIn(b *bin) bool {
+	if p.before(b.node.Freed.Add(replacement)) {
+		return true
+	}
 	load := b.node.load()
 	return load.Work > 0 && p.before(load.Bound.Add(b.pool.IdleAfter()))
 }

@@ -46,7 +46,9 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 		}
 	}
 	pod.Class = classOf(p, compiler)
-	if request.Gang != "" {
+	if group, size := api.ForeignGroup(p); group != "" {
+		pod.Gang, pod.GangSize = group, size
+	} else if request.Gang != "" {
 		pod.Gang = "named/" + request.Gang
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
 		pod.Gang = jobGang(owner.UID)

@@ -115,6 +115,17 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 			in:   gatedPod(func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(600)) }),
 			want: base(func(p *capacity.Pod) { p.Grace = 10 * time.Minute }),
 		},
+		"in a pod group of the scheduler's": {
+			in:   gatedPod(func(p *corev1.Pod) { p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: new("g")} }),
+			want: base(func(p *capacity.Pod) { p.Gang = "podgroup/g" }),
+		},
+		"in a pod group of Kueue's": {
+			in: gatedPod(func(p *corev1.Pod) {
+				p.Labels = map[string]string{"kueue.x-k8s.io/pod-group-name": "g"}
+				p.Annotations["kueue.x-k8s.io/pod-group-total-count"] = "3"
+			}),
+			want: base(func(p *capacity.Pod) { p.Gang, p.GangSize = "kueue/g", 3 }),
+		},
 		"finished": {in: gatedPod(func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }), want: nil},
 		"deleted at the gate": {
 			in:   gatedPod(func(p *corev1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }),

@@ -30,7 +30,7 @@ const (
 	// longestBoot is more than any boot takes. A node that became ready longer
 	// after its purchase was ready before: after a restart it says so anew.
 	longestBoot = 30 * time.Minute
-	// bootsRemembered is how many boots the learned time is the median of.
+	// bootsRemembered is how many boots the learned times are of.
 	bootsRemembered = 15
 )
 
@@ -291,7 +291,7 @@ func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 		s.boots = append(s.boots, boot)
 		s.boots = s.boots[max(0, len(s.boots)-bootsRemembered):]
 		sorted := slices.Sorted(slices.Values(s.boots))
-		s.BootTime = sorted[len(sorted)/2]
+		s.BootTime, s.SlowBoot = sorted[len(sorted)/2], sorted[len(sorted)*9/10]
 	}
 }
 
@@ -303,7 +303,7 @@ func (p *pools) restore(status api.Status) {
 		s := &poolState{}
 		s.Name, s.BootTime = published.Name, defaultBootTime
 		if boot := time.Duration(published.BootSeconds * float64(time.Second)); boot > 0 {
-			s.BootTime, s.boots = boot, []time.Duration{boot}
+			s.BootTime, s.SlowBoot, s.boots = boot, time.Duration(published.SlowBootSeconds*float64(time.Second)), []time.Duration{boot}
 		}
 		if published.Node != nil {
 			s.Shape = &fit.Shape{

@@ -120,7 +120,7 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 		p := &s.Pools[i]
 		pool := api.PoolStatus{
 			Name: p.Name, Machines: p.Capacity, Min: p.Settings.Min, Max: p.Settings.Max,
-			BootSeconds: p.BootTime.Seconds(), State: p.Refused,
+			BootSeconds: p.BootTime.Seconds(), SlowBootSeconds: p.SlowBoot.Seconds(), State: p.Refused,
 		}
 		if s.Now.Before(p.AwayUntil) {
 			pool.State = p.AwayReason

@@ -40,7 +40,7 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 		p.soon()
 		return 0, err
 	}
-	p.update(g.Pool, func(s *poolState) { s.Growing = false })
+	p.update(g.Pool, func(s *poolState) { s.Growing, s.Asked = false, p.now() })
 	p.soon()
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
 		switch {

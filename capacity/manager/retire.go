@@ -52,8 +52,11 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 		err = m.patch(ctx, node, s, unmark)
 	case capacity.StepRecordEmpty:
 		err = m.patch(ctx, node, s, func(n *corev1.Node) {
-			now := metav1.NewTime(m.now())
-			changeRetirement(n, func(r *api.Retirement) { r.EmptySince = &now })
+			since := metav1.NewTime(m.now())
+			if !s.Since.IsZero() {
+				since = metav1.NewTime(s.Since)
+			}
+			changeRetirement(n, func(r *api.Retirement) { r.EmptySince = &since })
 		})
 	case capacity.StepRecordBusy:
 		err = m.patch(ctx, node, s, func(n *corev1.Node) {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure"
+	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/manager"
 	"github.com/tidegate-k3s/tidegate/extender"
 	"github.com/tidegate-k3s/tidegate/webhook"
@@ -43,6 +44,7 @@ type runOptions struct {
 	healthAddress               string
 	settle                      time.Duration
 	observeOnly                 bool
+	limits                      capacity.Limits
 	azure                       azure.Options
 	armCAFile                   string
 }
@@ -73,6 +75,8 @@ group and scale sets are discovered.`,
 	f.StringVar(&o.healthAddress, "health-address", "127.0.0.1:9445", "address of /healthz and /readyz")
 	f.DurationVar(&o.settle, "settle", manager.DefaultSettle, "how long a fence stands before the last look at its node; shorter than an API request may live is for demonstrations only")
 	f.BoolVar(&o.observeOnly, "observe-only", false, "say what would be done, and do nothing; tidegate pause asks for the same while it runs")
+	f.IntVar(&o.limits.Machines, "max-machines", 0, "most machines that all pools together may have; 0 is no bound")
+	f.Float64Var(&o.limits.HourlyPrice, "max-hourly-price", 0, "most that all machines together may cost an hour, in the unit of the scale sets' prices; 0 is no bound")
 	f.StringVar(&o.azure.ClientID, "identity-client-id", "", "client ID of a user-assigned identity; empty means the system-assigned one")
 	f.StringVar(&o.azure.ResourceID, "identity-resource-id", "", "resource ID of a user-assigned identity, instead of its client ID")
 	f.StringVar(&o.azure.IMDSEndpoint, "imds-endpoint", "", "URL of the instance metadata service, for an emulator")
@@ -87,6 +91,9 @@ func run(ctx context.Context, o runOptions) error {
 	ctrl.SetLogger(log)
 	if !o.webhook && !o.extender && !o.capacity {
 		return errors.New("every role is switched off: leave at least one of --webhook, --extender and --capacity on")
+	}
+	if o.limits.Machines < 0 || o.limits.HourlyPrice < 0 {
+		return fmt.Errorf("--max-machines=%d, --max-hourly-price=%g: want 0 for no bound, or more", o.limits.Machines, o.limits.HourlyPrice)
 	}
 	config, err := restConfig(o.kubeconfig)
 	if err != nil {
@@ -241,8 +248,8 @@ func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, registry p
 		Metrics:     registry,
 		Log:         log.WithName("capacity"),
 		Settle:      o.settle,
-		ObserveOnly: o.observeOnly,
-		Failpoint:   failpoint,
+		ObserveOnly: o.observeOnly, Limits: o.limits,
+		Failpoint: failpoint,
 	})
 	if err := mgr.Add(m); err != nil {
 		return fmt.Errorf("add the capacity manager: %w", err)
