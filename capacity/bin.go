@@ -34,6 +34,8 @@ type bin struct {
 	place   *fit.Place
 	stay    stay
 	room    float64 // what it has free before the plan
+	number  int     // in the order of the nodes' names
+	takes   bool    // pods may be placed here
 	planned int     // pods placed here by this plan
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
@@ -94,7 +96,7 @@ func longestFirst(a, b *bin) int {
 		-cmp.Compare(a.stay.rank, b.stay.rank),
 		-a.stay.ends.Compare(b.stay.ends),
 		-cmp.Compare(a.stay.pods, b.stay.pods),
-		strings.Compare(a.name(), b.name()),
+		cmp.Compare(a.number, b.number),
 	)
 }
 
@@ -121,7 +123,7 @@ const blockSize = 64
 // sortBins orders the bins in which demand is placed, and notes what each row
 // of them has at most, so that a search passes over a full row at once.
 func (p *planner) sortBins(compare func(a, b *bin) int) {
-	slices.SortStableFunc(p.bins, compare)
+	slices.SortFunc(p.bins, compare)
 	p.blocks = p.blocks[:0]
 	for row := range slices.Chunk(p.bins, blockSize) {
 		most := row[0].place.Free
@@ -136,22 +138,27 @@ func (p *planner) sortBins(compare func(a, b *bin) int) {
 // take no pods are in the world all the same: they count where pods are to be
 // spread.
 func (p *planner) addBins() {
-	p.bins = make([]*bin, 0, len(p.snapshot.Nodes))
-	for _, n := range p.snapshot.Nodes {
+	p.nodes = make([]bin, len(p.snapshot.Nodes))
+	for i, n := range p.snapshot.Nodes {
+		po := p.poolOf(n)
+		p.nodes[i] = bin{node: n, pool: po}
 		if n.Instance.VMID != "" {
 			p.joined[n.Instance.VMID] = true
 		}
-		b := &bin{node: n, pool: p.poolOf(n)}
-		shape, offers := p.nodeShape(b)
-		free := p.freeOn(n, shape)
-		b.place = p.world.Add(shape, n.Name, free, n.load().Counts)
-		if !offers {
-			continue
+		if po != nil && n.Server && po.Refused == "" {
+			po.Refused = "its machine " + n.Name + " is a server of the cluster"
 		}
-		b.stay = stayOf(b)
-		p.bins = append(p.bins, b)
-		p.byNode[n.Name] = b
-		p.largest = p.largest.Max(shape.Allocatable)
+	}
+	p.bins = make([]*bin, 0, len(p.nodes))
+	for i := range p.nodes {
+		b := &p.nodes[i]
+		shape, takes := p.nodeShape(b)
+		b.place = p.world.Add(shape, b.node.Name, p.freeOn(b.node, shape), b.node.load().Counts)
+		if takes {
+			b.takes, b.stay = true, stayOf(b)
+			p.bins = append(p.bins, b)
+			p.largest = p.largest.Max(shape.Allocatable)
+		}
 	}
 	for _, po := range p.pools {
 		p.addComing(po)
@@ -159,11 +166,20 @@ func (p *planner) addBins() {
 			p.largest = p.largest.Max(po.offers)
 		}
 	}
-	for _, b := range p.bins {
-		b.room = p.room(b.place.Free)
+	for i, b := range p.bins {
+		b.number, b.room = i, p.room(b.place.Free)
 	}
 	p.bought = len(p.bins)
 	p.sortBins(longestFirst)
+}
+
+// binOf returns the bin of the node with that name, nil if it takes no pods.
+func (p *planner) binOf(name string) *bin {
+	i, found := slices.BinarySearchFunc(p.snapshot.Nodes, name, func(n *Node, name string) int { return strings.Compare(n.Name, name) })
+	if !found || !p.nodes[i].takes {
+		return nil
+	}
+	return &p.nodes[i]
 }
 
 // nodeShape returns what the node looks like or is about to look like, and
@@ -208,6 +224,16 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 		po.arriving++
 	}
 	return shape, true
+}
+
+// instance returns the machine with that VMID, and whether any pool has it.
+func (p *planner) instance(vmid string) (Instance, bool) {
+	for _, po := range p.pools {
+		if i := slices.IndexFunc(po.Instances, func(i Instance) bool { return i.VMID == vmid }); i >= 0 {
+			return po.Instances[i], true
+		}
+	}
+	return Instance{}, false
 }
 
 func (p *planner) poolOf(n *Node) *pool { return p.byPool[strings.ToLower(n.Pool)] }

@@ -100,7 +100,7 @@ func (p *planner) holdNominated() {
 		if pod.Gated || pod.OthersGate || pod.Nominated == "" {
 			continue
 		}
-		if b := p.byNode[pod.Nominated]; b != nil && p.check(b, pod.Class).Why == "" {
+		if b := p.binOf(pod.Nominated); b != nil && p.check(b, pod.Class).Why == "" {
 			b.put(p.world, pod.Class, 1)
 			p.held[pod] = b
 		}

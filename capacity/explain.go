@@ -75,14 +75,18 @@ func (p *planner) coming(b *bin) Reason {
 	if due.IsZero() {
 		due = p.snapshot.Now.Add(po.BootTime)
 	}
+	if known := po.coming; known.Expected.Equal(due) && known.Code != "" {
+		return known
+	}
 	boots := "about " + api.ShortDuration(po.BootTime) + " from purchase to ready"
 	if po.SlowBoot > po.BootTime {
 		boots += ", nine in ten within " + api.ShortDuration(po.SlowBoot)
 	}
-	return Reason{
+	po.coming = Reason{
 		Code: ReasonMachinesComing, Expected: due,
 		Text: fmt.Sprintf("waiting for %s in %s, %s", machines(po.arriving+po.opened), po.Name, boots+", expected at "+due.UTC().Format("15:04 MST")),
 	}
+	return po.coming
 }
 
 func gangReason(u *unit) Reason {

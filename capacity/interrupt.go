@@ -30,7 +30,10 @@ const evictionMargin = 5 * time.Second
 // report counts only for its own machine: nobody can have another node emptied.
 // On doubt which machine it is, nothing counts.
 func (p *planner) interruptions(n *Node) []api.Interruption {
-	if po := p.poolOf(n); len(n.Interruptions) == 0 || po == nil || po.Refused != "" || !n.mapped() {
+	if len(n.Interruptions) == 0 {
+		return nil
+	}
+	if po := p.poolOf(n); po == nil || po.Refused != "" || !n.mapped() {
 		return nil
 	}
 	var found []api.Interruption
@@ -83,6 +86,9 @@ func (p *planner) leaving(n *Node, announced []api.Interruption, at time.Time) [
 
 // approve lets those interruptions happen now whose machines are all empty.
 func (p *planner) approve() {
+	if !slices.ContainsFunc(p.snapshot.Nodes, func(n *Node) bool { return len(n.Interruptions) > 0 }) {
+		return
+	}
 	byMachine := map[string]*Node{}
 	type report struct {
 		interruption api.Interruption

@@ -34,10 +34,7 @@ type planner struct {
 
 	pools  []*pool
 	byPool map[string]*pool
-	// instances are the pools' machines, and joined those that are nodes; both
-	// by VMID.
-	instances map[string]Instance
-	joined    map[string]bool
+	joined map[string]bool // VMIDs of machines that are nodes
 	// machines are all pools' together, those to buy included.
 	machines struct {
 		count int
@@ -52,7 +49,8 @@ type planner struct {
 	bins   []*bin
 	bought int
 	blocks []fit.Resources
-	byNode map[string]*bin
+	// nodes are the bins of all nodes, in the snapshot's order.
+	nodes []bin
 	// unbound are the pods without a node, in the order of demand.
 	unbound []*Pod
 	// held are the pods that hold the place they were nominated for.
@@ -84,6 +82,8 @@ type pool struct {
 	arriving, staying int
 	opened            int // machines to buy
 	spare             int // those of them that are bought as a buffer
+	// coming is what a pod was told last that waits for a machine of the pool.
+	coming Reason
 	// reserving is true while a machine of the pool is kept free for a unit.
 	reserving bool
 }
@@ -97,33 +97,21 @@ func newPlanner(s Snapshot) *planner {
 	s.Nodes = sorted(s.Nodes, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
 	s.Pools = slices.SortedFunc(slices.Values(s.Pools), func(a, b PoolState) int { return strings.Compare(a.Name, b.Name) })
 	p := &planner{
-		snapshot:  &s,
-		byPool:    map[string]*pool{},
-		instances: map[string]Instance{},
-		joined:    map[string]bool{},
-		world:     fit.NewWorld(),
-		byNode:    make(map[string]*bin, len(s.Nodes)),
-		held:      map[*Pod]*bin{},
-		kinds:     map[*fit.Class]*kind{},
-		families:  map[string]*family{},
-		stepped:   map[*Node]bool{},
+		snapshot: &s,
+		byPool:   map[string]*pool{},
+		joined:   make(map[string]bool, len(s.Nodes)),
+		world:    fit.NewWorld(),
+		held:     map[*Pod]*bin{},
+		kinds:    map[*fit.Class]*kind{},
+		families: map[string]*family{},
+		stepped:  map[*Node]bool{},
 	}
 	p.unbound = sorted(s.Waiting, ComparePods)
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
-	p.refuseServers()
 	p.addBins()
 	return p
-}
-
-// refuseServers leaves pools alone that contain a server of the cluster.
-func (p *planner) refuseServers() {
-	for _, n := range p.snapshot.Nodes {
-		if po := p.poolOf(n); n.Server && po != nil && po.Refused == "" {
-			po.Refused = "its machine " + n.Name + " is a server of the cluster"
-		}
-	}
 }
 
 func (p *planner) addPool(state *PoolState) {
@@ -139,7 +127,6 @@ func (p *planner) addPool(state *PoolState) {
 		p.machines.price += float64(po.Capacity) * po.Settings.PricePerHour
 	}
 	for _, i := range po.Instances {
-		p.instances[i.VMID] = i
 		if i.State != InstanceDeleting && po.Shape != nil {
 			po.zoneOf(i.Zone).machines++
 		}

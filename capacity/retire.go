@@ -12,9 +12,9 @@ func (p *planner) retire() {
 			p.restoreMinimum(po)
 		}
 	}
-	for _, n := range p.snapshot.Nodes {
-		if po := p.poolOf(n); po != nil && po.Listed && !p.stepped[n] {
-			p.advance(n, po)
+	for i := range p.nodes {
+		if b := &p.nodes[i]; b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
+			p.advance(b.node, b.pool)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func (p *planner) advance(n *Node, po *pool) {
 // takenBack ends the node's retirement if there is a reason to.
 func (p *planner) takenBack(n *Node, po *pool) bool {
 	work := p.work(n)
-	switch b := p.byNode[n.Name]; {
+	switch b := p.binOf(n.Name); {
 	case veto(n, po) != "":
 		p.restore(n, veto(n, po))
 	case n.Fence != "" && len(work) > 0:
@@ -116,7 +116,7 @@ func (p *planner) deleting(n *Node, po *pool) {
 	for _, pod := range p.work(n) {
 		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name, Why: "the deletion of its machine is committed", Late: true})
 	}
-	machine, there := p.instances[n.Deleting]
+	machine, there := p.instance(n.Deleting)
 	switch {
 	case !there:
 		p.step(n, Step{Kind: StepForget, Why: "its machine is gone"})
