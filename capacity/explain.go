@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +18,7 @@ func (p *planner) explain() {
 		released[r.UID] = true
 	}
 	texts := map[*fit.Class]Reason{}
+	p.decision.Reasons = slices.Grow(p.decision.Reasons, len(p.unbound)-len(p.decision.Releases))
 	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated || released[m.pod.UID] {

@@ -51,11 +51,12 @@ func (p *planner) byEnd() []*bin {
 			bins = append(bins, b)
 		}
 	}
-	slices.SortStableFunc(bins, func(a, b *bin) int {
+	slices.SortFunc(bins, func(a, b *bin) int {
 		return cmp.Or(
 			boolCompare(a.stay.ends.IsZero() && a.stay.pods > 0, b.stay.ends.IsZero() && b.stay.pods > 0),
 			a.stay.ends.Compare(b.stay.ends),
 			cmp.Compare(a.stay.pods, b.stay.pods),
+			cmp.Compare(a.number, b.number),
 		)
 	})
 	return bins
