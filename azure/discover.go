@@ -78,6 +78,7 @@ func readSet(set *armcompute.VirtualMachineScaleSet) scaleSet {
 		s.Capacity = int(deref(set.SKU.Capacity))
 		s.VMSize = deref(set.SKU.Name)
 	}
+	s.Settled = settled(set)
 	for _, z := range set.Zones {
 		s.Zones = append(s.Zones, zone(s.location, deref(z)))
 	}

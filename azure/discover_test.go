@@ -120,9 +120,9 @@ func TestPoolDetails(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []capacity.Pool{
-			{Name: "agents", Capacity: 2, Settings: agents, VMSize: "Standard_D8s_v5"},
-			{Name: "flex", Settings: flex, VMSize: "Standard_D8s_v5", Refused: "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"},
-			{Name: "spot", Settings: flex, VMSize: "Standard_D8s_v5", Spot: true, Zones: []string{"westeurope-1", "westeurope-3"}},
+			{Name: "agents", Capacity: 2, Settled: true, Settings: agents, VMSize: "Standard_D8s_v5"},
+			{Name: "flex", Settled: true, Settings: flex, VMSize: "Standard_D8s_v5", Refused: "its orchestration mode is Flexible; Tidegate needs a scale set in Uniform mode"},
+			{Name: "spot", Settled: true, Settings: flex, VMSize: "Standard_D8s_v5", Spot: true, Zones: []string{"westeurope-1", "westeurope-3"}},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("pools (-want +got):\n%s", diff)

@@ -61,6 +61,42 @@ func TestGrow(t *testing.T) {
 	})
 }
 
+// A pool is settled when no operation is under way, whether machines came of
+// it or not.
+func TestSettled(t *testing.T) {
+	late := emulator.LateAllocationFailure(time.Minute)
+	late.KeepCapacity = true
+	cases := map[string]struct {
+		effect   emulator.Effect
+		machines int
+	}{
+		"machines came":                      {machines: 2},
+		"none came, and the capacity stayed": {effect: emulator.Effect{Late: late}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0)}})
+				w.emulated.AddFaults(emulator.Fault{Operation: actionWriteSet, Effect: tc.effect})
+				wait, err := w.Grow(t.Context(), "agents", 0, 2)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := w.pool(t, "agents"); got.Settled || got.Capacity != 2 {
+					t.Errorf("pool %+v while machines come, want it not settled, with a capacity of 2", got)
+				}
+				_ = wait(t.Context()) // it may fail
+				if got := w.pool(t, "agents"); !got.Settled || got.Capacity != 2 {
+					t.Errorf("pool %+v at the end, want it settled, with a capacity of 2", got)
+				}
+				if got := len(w.refs(t, "agents")); got != tc.machines {
+					t.Errorf("%d machines, want %d", got, tc.machines)
+				}
+			})
+		})
+	}
+}
+
 // pollOperation is the emulator's name for asking after an operation.
 const pollOperation = "Microsoft.Compute/locations/operations/read"
 

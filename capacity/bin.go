@@ -308,8 +308,9 @@ func stayOf(b *bin) stay {
 }
 
 // addComing adds a bin for each machine of the pool that was bought and is not
-// a node yet. What the pool was asked for is on its way unless it is a node or
-// lost; a machine whose deletion was accepted is not counted in the capacity.
+// a node yet. What the pool was asked for is on its way unless it is a node,
+// lost, or not even listed once the cloud has done with the pool; a machine
+// whose deletion was accepted is not counted in the capacity.
 func (p *planner) addComing(po *pool) {
 	if po.Refused != "" || !po.Listed {
 		return
@@ -326,6 +327,9 @@ func (p *planner) addComing(po *pool) {
 		default:
 			listed = append(listed, i)
 		}
+	}
+	if po.Settled {
+		coming = min(coming, len(listed))
 	}
 	coming = max(0, coming)
 	po.arriving += coming

@@ -14,6 +14,9 @@ type Pool struct {
 	Name string
 	// Capacity is the number of machines that the set was last asked for.
 	Capacity int
+	// Settled is true when no operation of the set is under way: what Capacity has
+	// beyond the machines that are listed will not come by itself.
+	Settled bool
 	// Settings is what the set's tags say.
 	Settings api.PoolSettings
 	// VMSize is the machine type, such as Standard_D8s_v5.

@@ -51,6 +51,10 @@ func TestMoneyIsTheLastResort(t *testing.T) {
 			in:   snapshot(pools(poolOf("agents", 1)), nil, pod("a", 4), pod("b", 4), pod("c", 4)),
 			want: []string{"grow agents from 1 to 2", "a waits: MachinesComing", "b waits: MachinesComing", "c waits: MachinesComing"},
 		},
+		"capacity without a machine is not counted on once the cloud has done": {
+			in:   snapshot(pools(poolOf("agents", 1, func(p *PoolState) { p.Settled = true })), nil, pod("a", 4)),
+			want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},
+		},
 		"a marked node that is silent is not counted on": {
 			in:   snapshot(pools(agents("n1")), nodes(node("n1", marked, notReady)), pod("a", 2)),
 			want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},

@@ -113,7 +113,7 @@ func (p *pools) busy() bool {
 		if !s.Listed {
 			continue
 		}
-		if s.Capacity != len(s.Instances) || s.outdated {
+		if !s.Settled && s.Capacity != len(s.Instances) || s.outdated {
 			return true
 		}
 		for _, i := range s.Instances {
@@ -191,7 +191,7 @@ func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, fai
 			continue
 		}
 		if s.Growing {
-			pool.Capacity = s.Capacity // what was read is older than the request under way
+			pool.Capacity, pool.Settled = s.Capacity, false // what was read is older than the request under way
 		}
 		s.Pool, s.Listed, s.outdated = pool, true, false
 		s.Instances = deleting(instances[i], p.inFlight) // the list may be behind

@@ -103,12 +103,12 @@ func inVirtualTime(t *testing.T, cloud *scriptedCloud, test func(*testing.T, *po
 }
 
 func TestGrowthShowsAtOnce(t *testing.T) {
-	inVirtualTime(t, &scriptedCloud{}, func(t *testing.T, p *pools) {
+	inVirtualTime(t, &scriptedCloud{pool: capacity.Pool{Settled: true}}, func(t *testing.T, p *pools) {
 		if n, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 0, To: 3}); n != 3 || err != nil {
 			t.Errorf("granted %d, %v, want 3", n, err)
 		}
-		if got := agents(t, p); got.Capacity != 3 || got.Growing {
-			t.Errorf("capacity %d, growing %t, want 3 and no longer growing", got.Capacity, got.Growing)
+		if got := agents(t, p); got.Capacity != 3 || got.Growing || got.Settled {
+			t.Errorf("capacity %d, growing %t, settled %t: want 3, no longer growing and not settled", got.Capacity, got.Growing, got.Settled)
 		}
 	})
 }
@@ -239,6 +239,7 @@ func TestReadingIsPatientAndFollowsWhatIsExpected(t *testing.T) {
 	}{
 		"nothing is expected":  {cloud: &scriptedCloud{}, want: 5},
 		"machines are coming":  {cloud: &scriptedCloud{pool: capacity.Pool{Capacity: 2}}, want: 50},
+		"nothing more comes":   {cloud: &scriptedCloud{pool: capacity.Pool{Capacity: 2, Settled: true}}, want: 5},
 		"the cloud is away":    {cloud: &scriptedCloud{err: errors.New("IMDS does not answer")}, want: 50},
 		"a machine is leaving": {cloud: &scriptedCloud{pool: capacity.Pool{Capacity: 1}, instances: []capacity.Instance{{State: capacity.InstanceDeleting}}}, want: 50},
 	} {

@@ -67,7 +67,7 @@ func (p *pools) begin(g capacity.Grow) bool {
 		return false
 	}
 	s.writes++
-	s.Growing, s.Capacity = true, g.To
+	s.Growing, s.Capacity, s.Settled = true, g.To, false
 	return true
 }
 
