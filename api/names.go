@@ -103,8 +103,14 @@ const (
 	AgentPolicy  = "tidegate-agent"
 	AgentAccount = "tidegate-agent"
 
-	// Namespace is where Tidegate itself runs.
+	// Namespace is where Tidegate's webhook runs and its objects are.
 	Namespace = "tidegate-system"
+	// ServerNamespace is where those of its pods run that need the servers' own
+	// network.
+	ServerNamespace = "tidegate-server"
+	// ExtenderCASecret is the Secret in ServerNamespace that has the authority of
+	// the extender's certificate, as the servers' schedulers trust it.
+	ExtenderCASecret = "tidegate-extender-ca"
 	// LeaseName is the leader election lease of the capacity manager.
 	LeaseName = "tidegate-capacity"
 	// ManagedBy is Tidegate's name as field manager and event source.

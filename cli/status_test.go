@@ -107,14 +107,14 @@ func TestStatusSaysWhoLeads(t *testing.T) {
 		cluster Cluster
 		want    []string
 	}{
-		"nobody": {want: []string{"No Tidegate leads: is it running? See kubectl -n tidegate-system get pods"}},
+		"nobody": {want: []string{"No Tidegate leads: is it running? See kubectl -n tidegate-server get pods"}},
 		"somebody": {
 			cluster: Cluster{Lease: lease("server-0_1", minute(5).Add(-3*time.Second))},
 			want:    []string{"Leader: server-0_1, reported 3s ago"},
 		},
 		"somebody who is gone": {
 			cluster: Cluster{Lease: lease("server-0_1", noon)},
-			want:    []string{"No Tidegate leads: server-0_1 last reported 5m ago; see kubectl -n tidegate-system get pods"},
+			want:    []string{"No Tidegate leads: server-0_1 last reported 5m ago; see kubectl -n tidegate-server get pods"},
 		},
 		"paused": {
 			cluster: Cluster{Lease: lease("a", minute(5).Time), Published: paused, Status: api.Status{ObserveOnly: true}},

@@ -32,9 +32,9 @@ func (r Report) writeLeader(w io.Writer, now time.Time, style Style) {
 	}
 	switch l := r.Leader; {
 	case l.Identity == "":
-		say(bad, "No Tidegate leads: is it running? See kubectl -n %s get pods", api.Namespace)
+		say(bad, "No Tidegate leads: is it running? See kubectl -n %s get pods", api.ServerNamespace)
 	case !l.Alive:
-		say(bad, "No Tidegate leads: %s last reported %s; see kubectl -n %s get pods", l.Identity, ago(now, l.Renewed), api.Namespace)
+		say(bad, "No Tidegate leads: %s last reported %s; see kubectl -n %s get pods", l.Identity, ago(now, l.Renewed), api.ServerNamespace)
 	default:
 		say(plain, "Leader: %s, reported %s", l.Identity, ago(now, l.Renewed))
 	}

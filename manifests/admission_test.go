@@ -60,25 +60,35 @@ func TestWebhooks(t *testing.T) {
 	}
 }
 
-// cert-manager writes the authority into the webhooks and the files that the
-// server reads, and the scheduler trusts the same name.
+// cert-manager writes the webhook's authority into the configurations, and the
+// files that each workload reads.
 func TestCertificates(t *testing.T) {
-	certificate := one[*unstructured.Unstructured](t, "tidegate")
 	service := one[*corev1.Service](t, "")
-	dnsNames, _, err := unstructured.NestedStringSlice(certificate.Object, "spec", "dnsNames")
-	if err != nil {
-		t.Fatal(err)
+	wantNames := map[string][]string{
+		"tidegate-webhook":  {service.Name + "." + service.Namespace + ".svc"},
+		"tidegate-extender": {schedulerConfiguration(t).Extenders[0].TLSConfig.ServerName},
 	}
-	if want := []string{service.Name + "." + service.Namespace + ".svc"}; !slices.Equal(dnsNames, want) {
-		t.Errorf("the certificate is for %v, want %v", dnsNames, want)
+	for name, volumes := range map[string][]corev1.Volume{
+		"tidegate-webhook":  one[*appsv1.Deployment](t, "").Spec.Template.Spec.Volumes,
+		"tidegate-extender": one[*appsv1.DaemonSet](t, "tidegate").Spec.Template.Spec.Volumes,
+	} {
+		certificate := one[*unstructured.Unstructured](t, name)
+		dnsNames, _, err := unstructured.NestedStringSlice(certificate.Object, "spec", "dnsNames")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(wantNames[name], dnsNames); diff != "" {
+			t.Errorf("names of certificate %s (-want +got):\n%s", name, diff)
+		}
+		secret, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := volumes[0].Secret.SecretName; got != secret {
+			t.Errorf("secret %q is mounted, the certificate is in %q", got, secret)
+		}
 	}
-	secret, _, err := unstructured.NestedString(certificate.Object, "spec", "secretName")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := one[*appsv1.DaemonSet](t, "").Spec.Template.Spec.Volumes[0].Secret.SecretName; got != secret {
-		t.Errorf("the DaemonSet mounts secret %q, the certificate is in %q", got, secret)
-	}
+	certificate := one[*unstructured.Unstructured](t, "tidegate-webhook")
 	want := certificate.GetNamespace() + "/" + certificate.GetName()
 	for _, annotations := range []map[string]string{
 		one[*admissionregv1.MutatingWebhookConfiguration](t, "").Annotations,
@@ -87,9 +97,6 @@ func TestCertificates(t *testing.T) {
 		if got := annotations["cert-manager.io/inject-ca-from"]; got != want {
 			t.Errorf("the authority comes from %q, want %q", got, want)
 		}
-	}
-	if got := schedulerConfiguration(t).Extenders[0].TLSConfig.ServerName; !slices.Contains(dnsNames, got) {
-		t.Errorf("the scheduler expects server name %q, the certificate is for %v", got, dnsNames)
 	}
 }
 

@@ -4,8 +4,8 @@ package manifests
 
 import "embed"
 
-// FS holds the kustomize base at its root, and under k3s what goes to
-// /etc/rancher/k3s on every server.
+// FS holds the kustomization that most clusters apply at its root, its parts
+// beside it, and under k3s what goes to /etc/rancher/k3s on every server.
 //
-//go:embed *.yaml k3s components
+//go:embed *.yaml core webhook cert-manager components k3s
 var FS embed.FS

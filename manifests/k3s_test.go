@@ -26,6 +26,8 @@ type configuration struct {
 		TLSConfig      struct {
 			CAFile     string `json:"caFile"`
 			ServerName string `json:"serverName"`
+			CertFile   string `json:"certFile"`
+			KeyFile    string `json:"keyFile"`
 		} `json:"tlsConfig"`
 		NodeCacheCapable bool   `json:"nodeCacheCapable"`
 		Ignorable        bool   `json:"ignorable"`
@@ -54,7 +56,7 @@ func TestSchedulerCallsTheExtender(t *testing.T) {
 	e := c.Extenders[0]
 	// The scheduler's own rule: prefix, slash, verb.
 	got := []string{e.URLPrefix + "/" + e.FilterVerb, e.URLPrefix + "/" + e.PrioritizeVerb}
-	const server = "https://127.0.0.1:9443"
+	const server = "https://127.0.0.1:9446"
 	if diff := cmp.Diff([]string{server + extender.FilterPath, server + extender.PrioritizePath}, got); diff != "" {
 		t.Errorf("URLs (-want +got):\n%s", diff)
 	}

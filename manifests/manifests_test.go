@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -18,26 +19,31 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	psa "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
 	"github.com/tidegate-k3s/tidegate/api"
 )
 
-func TestKustomizationListsEveryFile(t *testing.T) {
-	var kustomization struct {
-		APIVersion string   `json:"apiVersion"`
-		Kind       string   `json:"kind"`
-		Resources  []string `json:"resources"`
-	}
-	decodeFile(t, "kustomization.yaml", &kustomization)
-	files, err := fs.Glob(FS, "*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files = slices.DeleteFunc(files, func(name string) bool { return name == "kustomization.yaml" })
-	slices.Sort(kustomization.Resources)
-	if diff := cmp.Diff(files, kustomization.Resources); diff != "" {
-		t.Errorf("resources (-files +listed):\n%s", diff)
+// Each folder's kustomization lists every other file in it, so that none is
+// forgotten.
+func TestKustomizationsListEveryFile(t *testing.T) {
+	for _, folder := range parts {
+		var kustomization struct {
+			APIVersion string   `json:"apiVersion"`
+			Kind       string   `json:"kind"`
+			Resources  []string `json:"resources"`
+		}
+		decodeFile(t, path.Join(folder, "kustomization.yaml"), &kustomization)
+		var files []string
+		for _, file := range filesOf(t, folder) {
+			files = append(files, path.Base(file))
+		}
+		slices.Sort(kustomization.Resources)
+		if diff := cmp.Diff(files, kustomization.Resources); diff != "" {
+			t.Errorf("resources of %s (-files +listed):\n%s", folder, diff)
+		}
 	}
 }
 
@@ -54,89 +60,151 @@ func TestObjectsStandInTheirNamespace(t *testing.T) {
 			"Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration",
 			"ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
 		}, kind)
-		want := ""
-		if namespaced {
-			want = api.Namespace
+		got := accessor.GetNamespace()
+		if own := got == api.Namespace || got == api.ServerNamespace; namespaced != own && !(got == "default" && strings.HasPrefix(kind, "Role")) {
+			t.Errorf("%s %s is in namespace %q", kind, accessor.GetName(), got)
 		}
-		if got := accessor.GetNamespace(); got != want && !(got == "default" && strings.HasPrefix(kind, "Role")) {
-			t.Errorf("%s %s is in namespace %q, want %q", kind, accessor.GetName(), got, want)
-		}
-	}
-	if got := one[*corev1.Namespace](t, "").Name; got != api.Namespace {
-		t.Errorf("the namespace is %q, want %q", got, api.Namespace)
 	}
 }
 
+// Only what needs the servers' network is out of the restricted level.
+func TestNamespaces(t *testing.T) {
+	levels := map[string]string{}
+	for _, namespace := range all[*corev1.Namespace](t) {
+		levels[namespace.Name] = namespace.Labels["pod-security.kubernetes.io/enforce"]
+	}
+	want := map[string]string{api.Namespace: "restricted", api.ServerNamespace: "privileged"}
+	if diff := cmp.Diff(want, levels); diff != "" {
+		t.Errorf("enforced levels of Pod Security (-want +got):\n%s", diff)
+	}
+	if got := one[*appsv1.DaemonSet](t, "tidegate").Namespace; got != api.ServerNamespace {
+		t.Errorf("the servers' DaemonSet is in namespace %s, want %s", got, api.ServerNamespace)
+	}
+	if got := one[*appsv1.Deployment](t, "").Namespace; got != api.Namespace {
+		t.Errorf("the Deployment is in namespace %s, want %s", got, api.Namespace)
+	}
+}
+
+// Whether each verb is needed, the end-to-end tests judge.
 func TestLeastPrivilege(t *testing.T) {
-	cluster := one[*rbacv1.ClusterRole](t, "")
-	for _, rule := range cluster.Rules {
-		for _, resource := range rule.Resources {
-			if forbidden := []string{"pods/binding", "bindings", "secrets", "configmaps", "leases"}; slices.Contains(forbidden, resource) {
-				t.Errorf("the ClusterRole grants %s in every namespace", resource)
+	for _, cluster := range all[*rbacv1.ClusterRole](t) {
+		for _, rule := range cluster.Rules {
+			for _, resource := range rule.Resources {
+				if forbidden := []string{"pods/binding", "bindings", "secrets", "configmaps", "leases"}; slices.Contains(forbidden, resource) {
+					t.Errorf("ClusterRole %s grants %s in every namespace", cluster.Name, resource)
+				}
 			}
+			wildcards(t, rule)
 		}
 	}
-	rules := slices.Clone(cluster.Rules)
 	names := map[string][]string{}
 	for _, role := range all[*rbacv1.Role](t) {
-		rules = append(rules, role.Rules...)
 		for _, rule := range role.Rules {
+			wildcards(t, rule)
 			for _, resource := range rule.Resources {
-				names[resource] = append(names[resource], rule.ResourceNames...)
+				key := role.Name + " " + resource
+				names[key] = append(names[key], rule.ResourceNames...)
 			}
 		}
 	}
-	for _, rule := range rules {
-		for _, word := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
-			if strings.Contains(word, "*") {
-				t.Errorf("rule %+v has a wildcard", rule)
-			}
-		}
+	want := map[string][]string{
+		"tidegate configmaps":         {api.StatusConfigMap},
+		"tidegate leases":             {api.LeaseName},
+		"tidegate pods/binding":       nil,
+		"tidegate endpointslices":     nil,
+		"tidegate-webhook configmaps": {api.StatusConfigMap},
 	}
-	want := map[string][]string{"configmaps": {api.StatusConfigMap}, "leases": {api.LeaseName}, "pods/binding": nil, "endpointslices": nil}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("what the Roles may touch, by name (-want +got):\n%s", diff)
 	}
 }
 
-func TestRolesAreBoundToTheServiceAccount(t *testing.T) {
-	account := one[*corev1.ServiceAccount](t, "")
-	want := []rbacv1.Subject{{Kind: "ServiceAccount", Name: account.Name, Namespace: account.Namespace}}
-	clusterBinding := one[*rbacv1.ClusterRoleBinding](t, "")
-	if diff := cmp.Diff(want, clusterBinding.Subjects); diff != "" {
-		t.Errorf("subjects of the ClusterRoleBinding (-want +got):\n%s", diff)
-	}
-	for _, binding := range all[*rbacv1.RoleBinding](t) {
-		if diff := cmp.Diff(want, binding.Subjects); diff != "" {
-			t.Errorf("subjects of the RoleBinding in %s (-want +got):\n%s", binding.Namespace, diff)
+func wildcards(t *testing.T, rule rbacv1.PolicyRule) {
+	t.Helper()
+	for _, word := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
+		if strings.Contains(word, "*") {
+			t.Errorf("rule %+v has a wildcard", rule)
 		}
-	}
-	if got := one[*appsv1.DaemonSet](t, "").Spec.Template.Spec.ServiceAccountName; got != account.Name {
-		t.Errorf("the DaemonSet runs as %q, want %q", got, account.Name)
 	}
 }
 
-// The pods take hostNetwork, with probes there, and nothing else that the restricted level of Pod
-// Security forbids.
-func TestPodsAreRestrictedButForTheHostNetwork(t *testing.T) {
-	spec := one[*appsv1.DaemonSet](t, "").Spec.Template.Spec
-	if s := spec.SecurityContext; s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.SeccompProfile == nil || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-		t.Errorf("pod security context %+v, want runAsNonRoot and the runtime's seccomp profile", s)
+func TestRolesAreBoundToTheWorkloads(t *testing.T) {
+	accounts := map[string]bool{}
+	for _, account := range all[*corev1.ServiceAccount](t) {
+		accounts[account.Namespace+"/"+account.Name] = false
 	}
-	if spec.HostPID || spec.HostIPC || !spec.HostNetwork {
-		t.Errorf("hostPID %t, hostIPC %t, hostNetwork %t, want only the last", spec.HostPID, spec.HostIPC, spec.HostNetwork)
-	}
-	for _, volume := range spec.Volumes {
-		if volume.HostPath != nil {
-			t.Errorf("volume %s is a host path", volume.Name)
+	for workload, spec := range podSpecs(t) {
+		namespace, _, _ := strings.Cut(workload, "/")
+		if _, ok := accounts[namespace+"/"+spec.ServiceAccountName]; !ok {
+			t.Errorf("%s runs as %q, which is not there", workload, spec.ServiceAccountName)
 		}
 	}
-	for _, c := range spec.Containers {
-		s := c.SecurityContext
-		if s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(s.Capabilities.Add) > 0 {
-			t.Errorf("container %s has security context %+v, want no escalation and no capabilities", c.Name, s)
+	check := func(binding, role string, subjects []rbacv1.Subject) {
+		if len(subjects) != 1 || subjects[0].Kind != "ServiceAccount" || subjects[0].Name != role {
+			t.Errorf("%s binds Role %s to %+v, want the ServiceAccount of that name", binding, role, subjects)
+			return
+		}
+		key := subjects[0].Namespace + "/" + subjects[0].Name
+		if _, ok := accounts[key]; !ok {
+			t.Errorf("%s binds ServiceAccount %s, which is not there", binding, key)
+		}
+		accounts[key] = true
+	}
+	for _, b := range all[*rbacv1.ClusterRoleBinding](t) {
+		check("ClusterRoleBinding "+b.Name, b.RoleRef.Name, b.Subjects)
+	}
+	for _, b := range all[*rbacv1.RoleBinding](t) {
+		check("RoleBinding "+b.Namespace+"/"+b.Name, b.RoleRef.Name, b.Subjects)
+	}
+	for account, bound := range accounts {
+		if !bound {
+			t.Errorf("no Role is bound to ServiceAccount %s", account)
 		}
 	}
+}
+
+// Every pod meets the restricted level of Pod Security; those in the servers'
+// namespace take hostNetwork, with probes there, besides.
+func TestPodsAreRestricted(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
+	for workload, spec := range podSpecs(t) {
+		if strings.HasPrefix(workload, api.ServerNamespace+"/") {
+			if !spec.HostNetwork {
+				t.Errorf("%s has no hostNetwork: it belongs to namespace %s", workload, api.Namespace)
+			}
+			spec.HostNetwork = false
+			for i := range spec.Containers {
+				c := &spec.Containers[i]
+				c.LivenessProbe, c.ReadinessProbe, c.Ports = nil, nil, nil
+			}
+		}
+		results := evaluator.EvaluatePod(level, &metav1.ObjectMeta{}, &spec)
+		if result := policy.AggregateCheckResults(results); !result.Allowed {
+			t.Errorf("%s: %s", workload, result.ForbiddenDetail())
+		}
+		for _, c := range spec.Containers {
+			if s := c.SecurityContext; s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+				t.Errorf("%s, container %s: its root is not read-only", workload, c.Name)
+			}
+		}
+	}
+}
+
+// podSpecs returns the pods of the workloads by "namespace/name".
+func podSpecs(t *testing.T) map[string]corev1.PodSpec {
+	t.Helper()
+	specs := map[string]corev1.PodSpec{}
+	for _, d := range all[*appsv1.DaemonSet](t) {
+		specs[d.Namespace+"/"+d.Name] = d.Spec.Template.Spec
+	}
+	for _, d := range all[*appsv1.Deployment](t) {
+		specs[d.Namespace+"/"+d.Name] = d.Spec.Template.Spec
+	}
+	return specs
 }
 
 func read(t *testing.T, name string) string {
@@ -155,19 +223,29 @@ func decodeFile(t *testing.T, name string, into any) {
 	}
 }
 
-// objects decodes every object of the base.
-func objects(t *testing.T) []runtime.Object {
+// parts are the folders whose objects together are what most clusters apply.
+var parts = []string{"core", "webhook", "cert-manager"}
+
+// filesOf returns the folder's files without its kustomization, sorted.
+func filesOf(t *testing.T, folder string) []string {
 	t.Helper()
-	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
-	files, err := fs.Glob(FS, "*.yaml")
+	files, err := fs.Glob(FS, path.Join(folder, "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return slices.DeleteFunc(files, func(name string) bool { return path.Base(name) == "kustomization.yaml" })
+}
+
+// objects decodes every object of the parts.
+func objects(t *testing.T) []runtime.Object {
+	t.Helper()
+	strict := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	var files []string
+	for _, folder := range parts {
+		files = append(files, filesOf(t, folder)...)
+	}
 	var found []runtime.Object
 	for _, name := range files {
-		if name == "kustomization.yaml" {
-			continue
-		}
 		documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(read(t, name))))
 		for {
 			document, err := documents.Read()

@@ -12,10 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -23,23 +24,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure"
 	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/manager"
-	"github.com/tidegate-k3s/tidegate/extender"
-	"github.com/tidegate-k3s/tidegate/webhook"
 )
 
 // runOptions are the flags of tidegate run.
 type runOptions struct {
 	kubeconfig                  string
 	webhook, extender, capacity bool
-	host                        string
-	port                        int
-	certDir                     string
+	serving                     servingOptions
 	metricsAddress              string
 	healthAddress               string
 	settle                      time.Duration
@@ -68,9 +64,7 @@ group and scale sets are discovered.`,
 	f.BoolVar(&o.webhook, "webhook", true, "serve the admission webhook")
 	f.BoolVar(&o.extender, "extender", true, "serve the scheduler extender")
 	f.BoolVar(&o.capacity, "capacity", true, "take part in the election of the capacity manager")
-	f.StringVar(&o.host, "host", "", "address that webhook and extender listen on; empty means every one")
-	f.IntVar(&o.port, "port", 9443, "port that webhook and extender listen on")
-	f.StringVar(&o.certDir, "cert-dir", "/tmp/k8s-webhook-server/serving-certs", "folder with tls.crt and tls.key, read again when they change")
+	o.serving.addFlags(f)
 	f.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9444", "address of /metrics; 0 switches it off")
 	f.StringVar(&o.healthAddress, "health-address", "127.0.0.1:9445", "address of /healthz and /readyz")
 	f.DurationVar(&o.settle, "settle", manager.DefaultSettle, "how long a fence stands before the last look at its node; shorter than an API request may live is for demonstrations only")
@@ -117,7 +111,7 @@ func run(ctx context.Context, o runOptions) error {
 	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())); err != nil {
 		return err
 	}
-	log.Info("tidegate starts", "webhook", o.webhook, "extender", o.extender, "capacity", o.capacity, "port", o.port)
+	log.Info("tidegate starts", "webhook", o.webhook, "extender", o.extender, "capacity", o.capacity)
 	err = mgr.Start(ctx)
 	log.Info("tidegate stopped")
 	return err
@@ -145,11 +139,14 @@ func newControllerManager(config *rest.Config, o runOptions) (ctrl.Manager, erro
 		GracefulShutdownTimeout:       &graceful,
 		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:        o.healthAddress,
-		WebhookServer:                 ctrlwebhook.NewServer(ctrlwebhook.Options{Host: o.host, Port: o.port, CertDir: o.certDir}),
 		Cache: cache.Options{
-			// Only the status that the leader publishes is of interest.
+			// Only the status that the leader publishes is of interest, and the
+			// Roles allow no more.
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{api.Namespace: {}}},
+				&corev1.ConfigMap{}: {
+					Namespaces: map[string]cache.Config{api.Namespace: {}},
+					Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, api.StatusConfigMap),
+				},
 			},
 			DefaultTransform: cache.TransformStripManagedFields(),
 		},
@@ -158,54 +155,6 @@ func newControllerManager(config *rest.Config, o runOptions) (ctrl.Manager, erro
 		return nil, fmt.Errorf("set up: %w", err)
 	}
 	return mgr, nil
-}
-
-// serve registers webhook and extender with the HTTPS server.
-func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger) error {
-	handlers := map[string]http.Handler{}
-	if o.webhook {
-		for path, handler := range webhook.Handlers(mgr.GetClient()) {
-			handlers[path] = handler
-		}
-	}
-	if o.extender {
-		ext, err := newExtender(ctx, mgr.GetCache(), log.WithName("extender"))
-		if err != nil {
-			return err
-		}
-		for path, handler := range ext.Handlers() {
-			handlers[path] = handler
-		}
-	}
-	for path, handler := range handlers {
-		mgr.GetWebhookServer().Register(path, handler)
-	}
-	if len(handlers) == 0 {
-		return nil
-	}
-	return mgr.AddReadyzCheck("server", mgr.GetWebhookServer().StartedChecker())
-}
-
-// newExtender reads the nodes from the cache's own store, and follows the pods
-// as the cache does.
-func newExtender(ctx context.Context, c cache.Cache, log logr.Logger) (*extender.Extender, error) {
-	nodes, err := c.GetInformer(ctx, &corev1.Node{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("watch nodes: %w", err)
-	}
-	shared, ok := nodes.(toolscache.SharedIndexInformer)
-	if !ok {
-		return nil, fmt.Errorf("the cache's informer for nodes is a %T, which has no store", nodes)
-	}
-	pods, err := c.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, fmt.Errorf("watch pods: %w", err)
-	}
-	ext := &extender.Extender{Nodes: shared.GetStore(), Now: time.Now, Log: log}
-	if _, err := pods.AddEventHandler(&ext.Tenants); err != nil {
-		return nil, fmt.Errorf("follow pods: %w", err)
-	}
-	return ext, nil
 }
 
 // cachesSynced is ready once the caches hold the cluster.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ func Binary(ctx context.Context, out io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	hash, err := sourceHash(module)
+	hash, err := sourceHash(ctx, module)
 	if err != nil {
 		return "", fmt.Errorf("hash the sources of cmd/kube: %w", err)
 	}
@@ -104,22 +105,34 @@ func moduleDir() (string, error) {
 	return dir, nil
 }
 
-// sourceHash covers all that decides what is built: the module's requirements, the command's own files, the
-// compiler and the platform.
-func sourceHash(module string) (string, error) {
+// sourceHash covers all that decides what is built: the command's own files, the modules that its packages come from,
+// the compiler and the platform. What else the module requires, for tests, makes no difference.
+func sourceHash(ctx context.Context, module string) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	files, err := filepath.Glob(filepath.Join(module, "cmd", "kube", "*.go"))
 	if err != nil {
 		return "", err
 	}
-	for _, file := range append(files, filepath.Join(module, "go.mod"), filepath.Join(module, "go.sum")) {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
 		}
 		fmt.Fprintln(hash, filepath.Base(file), len(text))
 		hash.Write(text)
+	}
+	const modules = "{{with .Module}}{{.Path}} {{.Version}}{{with .Replace}} {{.Path}} {{.Version}}{{end}}{{end}}"
+	list := exec.CommandContext(ctx, "go", "list", "-deps", "-f", modules, "./cmd/kube")
+	list.Dir = module
+	out, err := list.Output()
+	if err != nil {
+		return "", fmt.Errorf("list the packages of cmd/kube: %w", err)
+	}
+	lines := strings.Split(string(out), "\n")
+	slices.Sort(lines)
+	for _, line := range slices.Compact(lines) {
+		fmt.Fprintln(hash, line)
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:16], nil
 }

@@ -47,8 +47,11 @@ type Options struct {
 	// The scheduler runs with a copy that differs in its paths only, see ExtenderAddress.
 	SchedulerConfig string
 	// ExtenderAddress replaces host and port in the URL of each extender of SchedulerConfig, whose caFile becomes
-	// the cluster's (see [Cluster.ServingCert]). Empty: extenders stay as the file has them.
+	// the cluster's (see [Cluster.ServingCert]), and whose client certificate, if it has one, the scheduler's own.
+	// Empty: extenders stay as the file has them.
 	ExtenderAddress string
+	// AuditGroups are user groups whose requests are recorded, see [Cluster.Audit].
+	AuditGroups []string
 	// NodeGracePeriod is how long a node may be silent before it counts as NotReady; 0 means 20 s.
 	NodeGracePeriod time.Duration
 	// Out is told about builds and about components that end by themselves; nil means os.Stderr.

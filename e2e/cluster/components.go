@@ -46,6 +46,9 @@ func (c *Cluster) prepare() (err error) {
 	if err := os.WriteFile(c.file("kwok.yaml"), kwokConfig, 0o600); err != nil {
 		return err
 	}
+	if err := c.writeAuditPolicy(); err != nil {
+		return err
+	}
 	if err := c.connect(); err != nil {
 		return err
 	}
@@ -107,6 +110,8 @@ func (c *Cluster) apiServer(index int, address string, port int, roots *x509.Cer
 			"--allow-privileged=true",
 			// No kube-proxy runs here: webhooks of a Service are reached through its EndpointSlices, see RouteService.
 			"--enable-aggregator-routing=true",
+			"--audit-policy-file=" + c.file(auditPolicy),
+			"--audit-log-path=" + c.auditLog(index),
 			"--max-requests-inflight=2000",
 			"--max-mutating-requests-inflight=1000",
 		},
@@ -131,7 +136,17 @@ func (c *Cluster) scheduler(roots *x509.CertPool) (component, error) {
 		if err != nil {
 			return component{}, fmt.Errorf("read the scheduler's configuration: %w", err)
 		}
-		text, err = relocate(text, kubeconfig, c.options.ExtenderAddress, c.CAFile)
+		certPEM, keyPEM, err := c.authority.client("system:kube-scheduler")
+		if err != nil {
+			return component{}, err
+		}
+		if err := writePair(c.Dir, "client-scheduler", certPEM, keyPEM); err != nil {
+			return component{}, err
+		}
+		text, err = relocate(text, paths{
+			kubeconfig: kubeconfig, caFile: c.CAFile,
+			clientCert: c.file("client-scheduler.crt"), clientKey: c.file("client-scheduler.key"),
+		}, c.options.ExtenderAddress)
 		if err != nil {
 			return component{}, fmt.Errorf("adapt %s: %w", c.options.SchedulerConfig, err)
 		}

@@ -8,10 +8,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// relocate adapts a KubeSchedulerConfiguration that was written for another host. It changes three kinds of values
-// and nothing else: clientConnection.kubeconfig, and, if an address (host:port) is given, every extender's urlPrefix
-// (host and port only) and tlsConfig.caFile.
-func relocate(text []byte, kubeconfig, extenderAddress, caFile string) ([]byte, error) {
+// paths are where this host has what a KubeSchedulerConfiguration names.
+type paths struct {
+	kubeconfig            string
+	caFile                string
+	clientCert, clientKey string
+}
+
+// relocate adapts a KubeSchedulerConfiguration that was written for another host. It changes these values and nothing
+// else: clientConnection.kubeconfig, and, if an address (host:port) is given, every extender's urlPrefix (host and
+// port only) and tlsConfig's caFile, and certFile and keyFile if it has them.
+func relocate(text []byte, host paths, extenderAddress string) ([]byte, error) {
 	var config map[string]any
 	if err := yaml.UnmarshalStrict(text, &config); err != nil {
 		return nil, err
@@ -20,7 +27,7 @@ func relocate(text []byte, kubeconfig, extenderAddress, caFile string) ([]byte, 
 	if !ok {
 		return nil, errors.New("it has no clientConnection, without which a scheduler that is given a file finds no cluster")
 	}
-	connection["kubeconfig"] = kubeconfig
+	connection["kubeconfig"] = host.kubeconfig
 
 	extenders, _ := config["extenders"].([]any)
 	if extenderAddress == "" {
@@ -39,7 +46,10 @@ func relocate(text []byte, kubeconfig, extenderAddress, caFile string) ([]byte, 
 		target.Host = extenderAddress
 		extender["urlPrefix"] = target.String()
 		if tls, ok := extender["tlsConfig"].(map[string]any); ok {
-			tls["caFile"] = caFile
+			tls["caFile"] = host.caFile
+			if _, ok := tls["certFile"]; ok {
+				tls["certFile"], tls["keyFile"] = host.clientCert, host.clientKey
+			}
 		}
 	}
 	return yaml.Marshal(config)

@@ -21,10 +21,13 @@ extenders:
   tlsConfig:
     serverName: tidegate.tidegate.svc
     caFile: /etc/tidegate/ca.crt
+    certFile: /var/lib/rancher/k3s/server/tls/client-scheduler.crt
+    keyFile: /var/lib/rancher/k3s/server/tls/client-scheduler.key
 - urlPrefix: https://127.0.0.1:9443/other
 `
 
 func TestRelocate(t *testing.T) {
+	host := paths{kubeconfig: "/here/kubeconfig", caFile: "/here/ca.crt", clientCert: "/here/client.crt", clientKey: "/here/client.key"}
 	tests := map[string]struct {
 		address string
 		changed []string // pairs of what the text has and what the result has in its place
@@ -38,6 +41,7 @@ func TestRelocate(t *testing.T) {
 				"/var/lib/rancher/k3s/server/cred/scheduler.kubeconfig", "/here/kubeconfig",
 				"127.0.0.1:9443", "127.0.0.1:20001",
 				"/etc/tidegate/ca.crt", "/here/ca.crt",
+				"/var/lib/rancher/k3s/server/tls/client-scheduler", "/here/client",
 			},
 		},
 		"extenders stay without an address": {
@@ -54,7 +58,7 @@ func TestRelocate(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := relocate([]byte(test.text), "/here/kubeconfig", test.address, "/here/ca.crt")
+			got, err := relocate([]byte(test.text), host, test.address)
 			if test.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), test.wantErr) {
 					t.Fatalf("error %v, want one with %q", err, test.wantErr)

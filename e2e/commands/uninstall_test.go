@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/cli"
 )
 
@@ -25,14 +26,15 @@ func TestUninstall(t *testing.T) {
 	u.submits("waits", 0)
 	u.withoutTidegate()
 
-	u.reads("uninstall", "remove the gate from 1 waiting pods", "DaemonSet tidegate-system/", "say --yes")
+	u.reads("uninstall", "remove the gate from 1 waiting pods", "DaemonSet tidegate-server/", "say --yes")
 	u.reads("status", "default/waits") // nothing was done yet
 	u.reads("uninstall --yes", "removed the gate from 1 pods", "cleaned 1 nodes", "ValidatingAdmissionPolicy tidegate-fence")
 
-	u.eventually("the namespace is gone", func() error {
-		_, err := u.Client.CoreV1().Namespaces().Get(t.Context(), "tidegate-system", metav1.GetOptions{})
-		if err == nil {
-			return fmt.Errorf("it is still there")
+	u.eventually("its namespaces are gone", func() error {
+		for _, name := range []string{api.Namespace, api.ServerNamespace} {
+			if _, err := u.Client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); err == nil {
+				return fmt.Errorf("%s is still there", name)
+			}
 		}
 		return nil
 	})

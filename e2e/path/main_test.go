@@ -42,7 +42,7 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := permissions(m.Run())
 	if suite.rig != nil {
 		suite.rig.Stop()
 	}
@@ -51,26 +51,27 @@ func TestMain(m *testing.M) {
 
 // pools are the scale sets of the rig: name and further tags.
 var pools = map[string]map[string]string{
-	"whole":    nil,
-	"absent":   nil,
-	"kills":    nil,
-	"fence":    nil,
-	"bypass":   nil,
-	"tamper":   nil,
-	"servers":  nil,
-	"leader":   nil,
-	"restart":  nil,
-	"token":    nil,
-	"denied":   nil,
-	"imds":     nil,
-	"sigterm":  nil,
-	"least":    {api.MinTag: "1"},
-	"keep":     nil,
-	"asked":    nil,
-	"warn":     nil,
-	"full":     {api.MaxTag: "1"},
-	"twosmall": {api.PriceTag: "0.4"},
-	"twolarge": {api.PriceTag: "0.8"},
+	"whole":     nil,
+	"absent":    nil,
+	"kills":     nil,
+	"fence":     nil,
+	"bypass":    nil,
+	"tamper":    nil,
+	"servers":   nil,
+	"leader":    nil,
+	"restart":   nil,
+	"token":     nil,
+	"denied":    nil,
+	"imds":      nil,
+	"sigterm":   nil,
+	"least":     {api.MinTag: "1"},
+	"keep":      nil,
+	"asked":     nil,
+	"strangers": nil,
+	"warn":      nil,
+	"full":      {api.MaxTag: "1"},
+	"twosmall":  {api.PriceTag: "0.4"},
+	"twolarge":  {api.PriceTag: "0.8"},
 }
 
 // twoLabel is on the nodes of the two pools between which Tidegate chooses.
@@ -129,6 +130,9 @@ func start(t *testing.T, options rig.ProcessOptions) *rig.Process {
 		t.Fatal(err)
 	}
 	suite.processes = append(suite.processes, p)
+	if hook := p.Webhook(); hook != nil {
+		ready(t, hook) // the API server refuses opted-in pods without it
+	}
 	return p
 }
 

@@ -1,14 +1,12 @@
 package path
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
 
 // What no Kubernetes component would send is refused with a sentence, and the
@@ -17,16 +15,7 @@ func TestBadRequests(t *testing.T) {
 	r := sharedRig(t)
 	t.Parallel()
 	p := tidegate(t)
-	ca, err := os.ReadFile(r.Cluster.CAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	client := &http.Client{
-		Timeout:   10 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: r.ServingName()}, DisableKeepAlives: true},
-	}
+	webhook, extender := httpsClient(t, r, r.WebhookName()), httpsClient(t, r, rig.ExtenderName, schedulerCertificate(t, r))
 	const json = "application/json"
 	requests := map[string]struct {
 		method, media, body string
@@ -47,9 +36,13 @@ func TestBadRequests(t *testing.T) {
 		"/mutate-pods", "/mutate-pods/by-namespace", "/validate-jobs", "/validate-jobs/by-namespace",
 		"/extender/filter", "/extender/prioritize",
 	} {
+		client, address := webhook, r.WebhookAddress()
+		if strings.HasPrefix(path, "/extender") {
+			client, address = extender, r.ExtenderAddress()
+		}
 		for name, test := range requests {
 			t.Run(strings.ReplaceAll(path[1:], "/", " ")+", "+name, func(t *testing.T) {
-				request, err := http.NewRequestWithContext(t.Context(), test.method, "https://"+r.ServingAddress()+path, strings.NewReader(test.body))
+				request, err := http.NewRequestWithContext(t.Context(), test.method, "https://"+address+path, strings.NewReader(test.body))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -72,7 +65,7 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 	ready(t, p)
-	if strings.Contains(p.Log(), "panic") {
+	if strings.Contains(p.Log()+p.Webhook().Log(), "panic") {
 		t.Errorf("a handler panicked\n%s", logs())
 	}
 }

@@ -67,7 +67,7 @@ func TestFenceThatNobodyEnforces(t *testing.T) {
 // mendFence applies the fence's policy and binding as they should be.
 func (w *world) mendFence() {
 	w.t.Helper()
-	text, err := manifests.FS.ReadFile("fence.yaml")
+	text, err := manifests.FS.ReadFile("core/fence.yaml")
 	if err != nil {
 		w.t.Fatal(err)
 	}

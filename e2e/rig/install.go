@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -17,68 +22,89 @@ import (
 	"github.com/tidegate-k3s/tidegate/manifests"
 )
 
-// serviceName is the Service of the webhook, as the manifests have it.
-const serviceName = "tidegate"
+// Names in the manifests.
+const (
+	webhookService = "tidegate-webhook"
+	webhookPort    = "webhook"
+	// ServerAccount and WebhookAccount are the namespaces and names of the
+	// ServiceAccounts of Tidegate's two workloads.
+	ServerAccount  = api.ServerNamespace + "/tidegate"
+	WebhookAccount = api.Namespace + "/tidegate-webhook"
+)
 
 // install applies the manifests, but for what cert-manager and a container
 // runtime would do: certificates come from the cluster's own authority, and
-// Tidegate runs as a process.
+// Tidegate runs as processes.
 func (r *Rig) install(ctx context.Context) (err error) {
-	if r.certDir, err = r.Cluster.ServingCert(serviceName, r.ServingName()); err != nil {
+	if r.webhookCert, err = r.Cluster.ServingCert("webhook-cert", r.WebhookName()); err != nil {
 		return err
 	}
-	for _, file := range []string{"namespace.yaml", "rbac.yaml", "fence.yaml", "tidegate.yaml", "webhooks.yaml"} {
-		text, err := manifests.FS.ReadFile(file)
-		if err != nil {
+	if r.extenderCert, err = r.Cluster.ServingCert("extender-cert", ExtenderName); err != nil {
+		return err
+	}
+	root, err := moduleDir(ctx)
+	if err != nil {
+		return err
+	}
+	rendered, err := r.Cluster.Kubectl(ctx, "kustomize", filepath.Join(root, "manifests"))
+	if err != nil {
+		return err
+	}
+	prepared, err := r.prepare(rendered)
+	if err != nil {
+		return fmt.Errorf("the manifests: %w", err)
+	}
+	if _, err := r.Cluster.Apply(ctx, prepared); err != nil {
+		return err
+	}
+	if err := r.Cluster.RouteService(ctx, api.Namespace, webhookService, webhookPort, r.webhookPort, "127.0.0.1"); err != nil {
+		return err
+	}
+	r.kubeconfigs = map[string]string{}
+	for _, account := range []string{ServerAccount, WebhookAccount} {
+		namespace, name, _ := strings.Cut(account, "/")
+		if r.kubeconfigs[account], err = r.Cluster.ServiceAccountKubeconfig(ctx, namespace, name); err != nil {
 			return err
 		}
-		if text, err = r.prepare(text); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if out, err := r.Cluster.Apply(ctx, string(text)); err != nil {
-			return fmt.Errorf("apply %s: %w\n%s", file, err, out)
-		}
 	}
-	if err := r.Cluster.RouteService(ctx, api.Namespace, serviceName, "webhook", r.port, "127.0.0.1"); err != nil {
-		return err
-	}
-	r.kubeconfig, err = r.Cluster.ServiceAccountKubeconfig(ctx, api.Namespace, serviceName)
-	return err
+	return nil
 }
 
 // prepare puts the cluster's authority into the webhook configurations, which
-// on a real cluster cert-manager does, and leaves out what needs containers.
-func (r *Rig) prepare(text []byte) ([]byte, error) {
+// on a real cluster cert-manager does, and leaves out what needs that or
+// containers.
+func (r *Rig) prepare(rendered string) (string, error) {
 	ca, err := os.ReadFile(r.Cluster.CAFile)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var out bytes.Buffer
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(rendered), 4096)
 	for {
-		object := map[string]any{}
-		if err := decoder.Decode(&object); err != nil {
-			break // the end; a broken document fails at apply
+		var object unstructured.Unstructured
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
+			return out.String(), nil
+		} else if err != nil {
+			return "", err
 		}
-		if object["kind"] == "DaemonSet" {
+		if slices.Contains([]string{"DaemonSet", "Deployment", "Issuer", "Certificate"}, object.GetKind()) {
 			continue
 		}
-		hooks, _, _ := unstructured.NestedSlice(object, "webhooks")
+		hooks, _, _ := unstructured.NestedSlice(object.Object, "webhooks")
 		for _, hook := range hooks {
 			if err := unstructured.SetNestedField(hook.(map[string]any), base64.StdEncoding.EncodeToString(ca), "clientConfig", "caBundle"); err != nil {
-				return nil, err
+				return "", err
 			}
 		}
 		if hooks != nil {
-			object["webhooks"] = hooks
+			object.Object["webhooks"] = hooks
 		}
-		document, err := yaml.Marshal(object)
+		document, err := yaml.Marshal(object.Object)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		fmt.Fprintf(&out, "---\n%s", document)
 	}
-	return out.Bytes(), nil
 }
 
 // manifest writes one of the manifests to a file and returns its path.
@@ -89,4 +115,13 @@ func (r *Rig) manifest(name string) (string, error) {
 	}
 	file := filepath.Join(r.dir, path.Base(name))
 	return file, os.WriteFile(file, text, 0o600)
+}
+
+// moduleDir is the folder of Tidegate's own module, of which this one is a part.
+func moduleDir(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/tidegate-k3s/tidegate").Output()
+	if err != nil {
+		return "", fmt.Errorf("find Tidegate's module: %w", err)
+	}
+	return strings.TrimSpace(string(root)), nil
 }

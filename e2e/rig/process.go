@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -17,16 +18,19 @@ import (
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
 )
 
-// Process is one replica of tidegate run.
+// Process is one replica of tidegate run, as the manifests run it: extender and
+// capacity manager with one ServiceAccount and, beside it, the webhook with its
+// own.
 type Process struct {
 	// LogFile is where its log goes.
 	LogFile string
 	// HealthURL and MetricsURL are the bases of its other endpoints.
 	HealthURL, MetricsURL string
 
-	cmd    *exec.Cmd
-	exited chan struct{}
-	err    error
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	err     error
+	webhook *Process // the other workload, nil for none
 }
 
 // ProcessOptions differ from replica to replica.
@@ -41,31 +45,54 @@ type ProcessOptions struct {
 	Args []string
 }
 
+// noWebhook is the flag of a replica without the webhook beside it.
+const noWebhook = "--webhook=false"
+
 // StartTidegate starts a replica of tidegate run and returns at once; see
 // AwaitReady.
 func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
-	port := r.port
-	var ports [3]int
-	for i := range ports {
+	webhook, extender := r.webhookPort, r.extenderPort
+	if options.Standby {
 		var err error
-		if ports[i], err = cluster.FreePort(); err != nil {
+		if webhook, err = cluster.FreePort(); err != nil {
+			return nil, err
+		}
+		if extender, err = cluster.FreePort(); err != nil {
 			return nil, err
 		}
 	}
-	if options.Standby {
-		port = ports[2]
-	}
-	metrics, health := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	args := append([]string{
-		"run",
-		"--kubeconfig", r.kubeconfig,
-		"--host", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--cert-dir", r.certDir,
-		"--metrics-address", metrics, "--health-address", health,
+	p, err := r.startProcess(ServerAccount, options, append([]string{
+		noWebhook,
+		"--extender-port", strconv.Itoa(extender), "--extender-cert-dir", r.extenderCert,
+		"--extender-client-ca", r.Cluster.CAFile,
 		"--imds-endpoint", r.Azure.IMDSEndpoint(),
 		"--arm-endpoint", r.Azure.ARMEndpoint(), "--arm-ca", r.armCA(),
 		"--settle", r.options.Settle.String(),
-	}, options.Args...)
+	}, options.Args...))
+	if err != nil || slices.Contains(options.Args, noWebhook) {
+		return p, err
+	}
+	p.webhook, err = r.startProcess(WebhookAccount, ProcessOptions{}, []string{
+		"--extender=false", "--capacity=false",
+		"--webhook-host", "127.0.0.1", "--webhook-port", strconv.Itoa(webhook), "--webhook-cert-dir", r.webhookCert,
+	})
+	return p, err
+}
+
+func (r *Rig) startProcess(account string, options ProcessOptions, args []string) (*Process, error) {
+	var addresses [2]string
+	for i := range addresses {
+		port, err := cluster.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		addresses[i] = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	metrics, health := addresses[0], addresses[1]
+	args = append([]string{
+		"run", "--kubeconfig", r.kubeconfigs[account],
+		"--metrics-address", metrics, "--health-address", health,
+	}, args...)
 	p := &Process{
 		LogFile:    filepath.Join(r.dir, fmt.Sprintf("tidegate-%d.log", len(r.processes))),
 		HealthURL:  "http://" + health,
@@ -108,12 +135,20 @@ func (p *Process) start() error {
 
 // Kill ends the process as kill -9 does, and waits until it is gone.
 func (p *Process) Kill() {
+	if p.webhook != nil {
+		p.webhook.Kill()
+	}
 	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.exited
 }
 
 // Terminate asks the process to stop, and returns how it ended.
 func (p *Process) Terminate(ctx context.Context) error {
+	if p.webhook != nil {
+		if err := p.webhook.Terminate(ctx); err != nil {
+			return fmt.Errorf("the webhook: %w", err)
+		}
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -139,7 +174,10 @@ func (p *Process) Killed() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// Log returns what the process has logged.
+// Webhook is the process of the webhook, nil if there is none.
+func (p *Process) Webhook() *Process { return p.webhook }
+
+// Log returns what the process has logged, without that of the webhook.
 func (p *Process) Log() string {
 	text, err := os.ReadFile(p.LogFile)
 	if err != nil {
@@ -165,6 +203,11 @@ func (p *Process) Metrics(ctx context.Context) (int, string) {
 
 // AwaitReady waits until the process says that it is ready.
 func (p *Process) AwaitReady(ctx context.Context) error {
+	if p.webhook != nil {
+		if err := p.webhook.AwaitReady(ctx); err != nil {
+			return fmt.Errorf("the webhook: %w", err)
+		}
+	}
 	for {
 		code, text := p.Ready(ctx)
 		if code == http.StatusOK {
@@ -199,9 +242,9 @@ func get(ctx context.Context, url string) (int, string) {
 
 // build builds Tidegate from the checkout that this package is in.
 func build(ctx context.Context, dir string, failpoints bool, out io.Writer) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/tidegate-k3s/tidegate").Output()
+	root, err := moduleDir(ctx)
 	if err != nil {
-		return "", fmt.Errorf("find Tidegate's module: %w", err)
+		return "", err
 	}
 	binary := filepath.Join(dir, "tidegate")
 	args := []string{"build", "-o", binary}
@@ -209,7 +252,7 @@ func build(ctx context.Context, dir string, failpoints bool, out io.Writer) (str
 		args = append(args, "-tags", "failpoint")
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/tidegate")...)
-	cmd.Dir = string(root[:len(root)-1])
+	cmd.Dir = root
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("build tidegate: %w", err)

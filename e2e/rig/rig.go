@@ -47,14 +47,16 @@ type Rig struct {
 	// Client is the administrator's, without a rate limit.
 	Client kubernetes.Interface
 
-	options    Options
-	binary     string
-	kubeconfig string // Tidegate's own
-	certDir    string
-	port       int // where the scheduler and the API server expect Tidegate
-	dir        string
-	processes  []*Process
-	cancel     context.CancelFunc // ends the machines' agents
+	options      Options
+	binary       string
+	kubeconfigs  map[string]string // of the ServiceAccounts
+	webhookCert  string
+	extenderCert string
+	webhookPort  int // where the API server expects the webhook
+	extenderPort int // where the scheduler expects the extender
+	dir          string
+	processes    []*Process
+	cancel       context.CancelFunc // ends the machines' agents
 }
 
 // Start sets up a rig without Tidegate; see StartTidegate. The context bounds
@@ -75,7 +77,10 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	if r.binary, err = build(ctx, r.dir, options.Failpoints, options.Out); err != nil {
 		return nil, err
 	}
-	if r.port, err = cluster.FreePort(); err != nil {
+	if r.webhookPort, err = cluster.FreePort(); err != nil {
+		return nil, err
+	}
+	if r.extenderPort, err = cluster.FreePort(); err != nil {
 		return nil, err
 	}
 	schedulerConfig, err := r.manifest("k3s/scheduler.yaml")
@@ -85,7 +90,8 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
 		APIServers:      options.APIServers,
 		SchedulerConfig: schedulerConfig,
-		ExtenderAddress: r.ServingAddress(),
+		ExtenderAddress: r.ExtenderAddress(),
+		AuditGroups:     []string{"system:serviceaccounts:" + api.Namespace, "system:serviceaccounts:" + api.ServerNamespace},
 		Out:             options.Out,
 	})
 	if err != nil {
@@ -119,13 +125,17 @@ func (r *Rig) startAzure(ctx context.Context) (err error) {
 	return os.WriteFile(r.armCA(), r.Azure.CAPEM(), 0o600)
 }
 
-// ServingAddress is where the scheduler and the API server expect Tidegate.
-func (r *Rig) ServingAddress() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
+// ExtenderName is the name in the extender's certificate.
+const ExtenderName = "tidegate-extender"
 
-// ServingName is the name in the certificate at ServingAddress.
-func (r *Rig) ServingName() string {
-	return fmt.Sprintf("%s.%s.svc", serviceName, api.Namespace)
-}
+// ExtenderAddress is where the scheduler expects the extender.
+func (r *Rig) ExtenderAddress() string { return fmt.Sprintf("127.0.0.1:%d", r.extenderPort) }
+
+// WebhookAddress is where the API server expects the webhook.
+func (r *Rig) WebhookAddress() string { return fmt.Sprintf("127.0.0.1:%d", r.webhookPort) }
+
+// WebhookName is the name in the webhook's certificate.
+func (r *Rig) WebhookName() string { return fmt.Sprintf("%s.%s.svc", webhookService, api.Namespace) }
 
 func (r *Rig) armCA() string { return filepath.Join(r.dir, "arm-ca.crt") }
 

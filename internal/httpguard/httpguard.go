@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"time"
 )
 
 // MaxBody is the largest request body that is read, in bytes. The API server
@@ -20,15 +21,29 @@ const MaxBody = 7 << 20
 // is refused, in bytes; whoever sends more gets a closed connection.
 const maxDrained = 16 << 20
 
+// ReadTime is how long a sender may take for its body, and WriteTime how long
+// the whole request may take until it is answered. The API server waits three
+// seconds for the webhook and the scheduler one for the extender (manifests):
+// what is slower than this is nobody's request.
+const (
+	ReadTime  = 5 * time.Second
+	WriteTime = 10 * time.Second
+)
+
 // Handler answers one request, whose body has been read. An error is the
 // sender's mistake; nothing may have been written then.
 type Handler func(w http.ResponseWriter, r *http.Request, body []byte) error
 
-// JSON serves POST requests with a JSON body of at most MaxBody bytes.
+// JSON serves POST requests with a JSON body of at most MaxBody bytes that
+// arrives within ReadTime.
 // Anything else, and what the handler refuses, is answered with a status of
 // 4xx and one sentence.
 func JSON(handle Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Both are refused only by writers that have no connection, in tests.
+		now, control := time.Now(), http.NewResponseController(w)
+		_ = control.SetReadDeadline(now.Add(ReadTime))
+		_ = control.SetWriteDeadline(now.Add(WriteTime))
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			refuse(w, http.StatusMethodNotAllowed, "method %s is not served here: send a POST request", r.Method)

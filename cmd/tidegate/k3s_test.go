@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/util/cert"
+
+	"github.com/tidegate-k3s/tidegate/k3s"
+)
+
+// serverRoot has what k3s writes at its first start, and the PEM file of an
+// authority.
+func serverRoot(t *testing.T) (root, ca string) {
+	t.Helper()
+	root = t.TempDir()
+	for _, name := range []string{
+		"var/lib/rancher/k3s/server/cred/scheduler.kubeconfig",
+		"var/lib/rancher/k3s/server/tls/client-scheduler.crt",
+		"var/lib/rancher/k3s/server/tls/client-scheduler.key",
+	} {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca = filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, selfSigned(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return root, ca
+}
+
+func selfSigned(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := cert.NewSelfSignedCACert(cert.Config{CommonName: "test-ca"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := cert.EncodeCertificates(authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func runCommand(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	cmd := newK3sCommand()
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestK3sCommands(t *testing.T) {
+	root, ca := serverRoot(t)
+	if out, err := runCommand(t, "check", "--root", root); err == nil || !strings.Contains(out, "run tidegate k3s install") || !strings.Contains(err.Error(), "do not restart k3s") {
+		t.Errorf("before the installation check says %q, %v", out, err)
+	}
+	out, err := runCommand(t, "install", "--root", root, "--ca", ca)
+	if err != nil || !strings.Contains(out, "wrote /"+k3s.Snippet) || strings.Count(out, k3s.RestartCommand) != 1 {
+		t.Errorf("install says %q, %v", out, err)
+	}
+	out, err = runCommand(t, "install", "--root", root, "--ca", ca)
+	if err != nil || !strings.Contains(out, "every file is in place already") || strings.Count(out, k3s.RestartCommand) != 1 {
+		t.Errorf("install says %q, %v the second time", out, err)
+	}
+	if out, err := runCommand(t, "check", "--root", root); err != nil || !strings.Contains(out, "the files are in order") {
+		t.Errorf("check says %q, %v", out, err)
+	}
+	if _, err := runCommand(t, "install", "--root", root); err == nil || !strings.Contains(err.Error(), "give --kubeconfig") {
+		t.Errorf("without a cluster install says %v", err)
+	}
+}

@@ -1,0 +1,48 @@
+package k3s
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"k8s.io/client-go/util/cert"
+)
+
+// checkCA judges the file of the extender's authority.
+func checkCA(server fs.FS, file string, now time.Time) []Finding {
+	text, err := readNamed(server, file)
+	if err != nil {
+		return []Finding{unreadable(file, err, reinstall)}
+	}
+	if err := validCA(text, now); err != nil {
+		return []Finding{{file, err.Error(), reinstall}}
+	}
+	return nil
+}
+
+// validCA returns why a PEM file does not name authorities that are valid now.
+func validCA(text []byte, now time.Time) error {
+	authorities, err := cert.ParseCertsPEM(text)
+	if err != nil {
+		return err
+	}
+	for _, authority := range authorities {
+		switch {
+		case !authority.IsCA:
+			return fmt.Errorf("%s is no certificate authority", authority.Subject)
+		case now.After(authority.NotAfter):
+			return fmt.Errorf("%s has expired on %s", authority.Subject, authority.NotAfter.Format(time.DateOnly))
+		case now.Before(authority.NotBefore):
+			return fmt.Errorf("%s is not valid before %s: is the server's clock right?", authority.Subject, authority.NotBefore.Format(time.DateTime))
+		}
+	}
+	return nil
+}
+
+// readNamed reads a file that another one names by its absolute path.
+func readNamed(server fs.FS, name string) ([]byte, error) {
+	if len(name) < 2 || name[0] != '/' {
+		return nil, fmt.Errorf("%q is no absolute path", name)
+	}
+	return fs.ReadFile(server, name[1:])
+}
