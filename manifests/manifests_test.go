@@ -110,6 +110,7 @@ func TestLeastPrivilege(t *testing.T) {
 	want := map[string][]string{
 		"tidegate configmaps":         {api.StatusConfigMap},
 		"tidegate leases":             {api.LeaseName},
+		"tidegate events":             nil,
 		"tidegate pods/binding":       nil,
 		"tidegate endpointslices":     nil,
 		"tidegate-webhook configmaps": {api.StatusConfigMap},

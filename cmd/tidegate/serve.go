@@ -54,6 +54,10 @@ func (o *servingOptions) addFlags(f *pflag.FlagSet) {
 // serve adds the servers of the roles that are on.
 func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger) error {
 	if o.webhook {
+		// Readiness waits for what the warnings are made of.
+		if _, err := mgr.GetCache().GetInformer(ctx, &corev1.ConfigMap{}, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch the published status: %w", err)
+		}
 		server := ctrlwebhook.NewServer(ctrlwebhook.Options{
 			Host: o.serving.webhookHost, Port: o.serving.webhookPort, CertDir: o.serving.webhookCertDir,
 			TLSOpts: []func(*tls.Config){modern},

@@ -2,9 +2,12 @@ package path
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
+	"testing"
 
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
@@ -32,4 +35,23 @@ func permissions(code int) int {
 		}
 	}
 	return code
+}
+
+// API servers before Kubernetes 1.34 do not stream what a watch begins with:
+// the caches are then filled from lists, which is a permission of its own.
+func TestCachesFromLists(t *testing.T) {
+	w := newWorld(t, "strangers")
+	p := own(t, rig.ProcessOptions{Env: []string{"KUBE_FEATURE_WatchListClient=false"}})
+	ready(t, p)
+	w.eventually("the capacity manager has its caches", func() error {
+		if !strings.Contains(p.Log(), "capacity manager leads") {
+			return errors.New("it does not lead yet")
+		}
+		return nil
+	})
+	for _, account := range []string{rig.ServerAccount, rig.WebhookAccount} {
+		if _, refused, err := w.Permissions(t.Context(), account); err != nil || len(refused) > 0 {
+			t.Errorf("ServiceAccount %s was refused %q, %v", account, refused, err)
+		}
+	}
 }

@@ -15,6 +15,7 @@ import (
 // Permissions compares what the Roles grant to a ServiceAccount ("namespace/name")
 // with what it did, as the API servers' audit logs have it: unused is what it was
 // granted and never asked for, refused what it asked for without being granted.
+// (An API server that has just started refuses for a moment what is granted.)
 func (r *Rig) Permissions(ctx context.Context, account string) (unused, refused []string, err error) {
 	events, err := r.Cluster.Audit()
 	if err != nil {
@@ -30,14 +31,15 @@ func (r *Rig) Permissions(ctx context.Context, account string) (unused, refused 
 	allowed := slices.DeleteFunc(slices.Clone(events), func(e auditv1.Event) bool {
 		return e.ResponseStatus.Code == http.StatusForbidden && e.ResponseStatus.Reason == metav1.StatusReasonForbidden
 	})
-	for _, e := range events {
-		if e.ResponseStatus.Code == http.StatusForbidden {
-			refused = append(refused, fmt.Sprintf("%s %s: %s", e.Verb, e.RequestURI, e.ResponseStatus.Message))
-		}
-	}
 	grants, err := r.grants(ctx, account)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, e := range events {
+		granted := slices.ContainsFunc(grants, func(g grant) bool { return g.covers(e) })
+		if e.ResponseStatus.Code == http.StatusForbidden && !granted {
+			refused = append(refused, fmt.Sprintf("%s %s: %s", e.Verb, e.RequestURI, e.ResponseStatus.Message))
+		}
 	}
 	for _, g := range grants {
 		if !slices.ContainsFunc(allowed, g.covers) {

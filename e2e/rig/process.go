@@ -41,8 +41,8 @@ type ProcessOptions struct {
 	// Standby is true for a replica that the scheduler and the API server do
 	// not call: its webhook and extender listen on a port of their own.
 	Standby bool
-	// Args are further flags.
-	Args []string
+	// Args are further flags, and Env further variables.
+	Args, Env []string
 }
 
 // noWebhook is the flag of a replica without the webhook beside it.
@@ -72,7 +72,7 @@ func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
 	if err != nil || slices.Contains(options.Args, noWebhook) {
 		return p, err
 	}
-	p.webhook, err = r.startProcess(WebhookAccount, ProcessOptions{}, []string{
+	p.webhook, err = r.startProcess(WebhookAccount, ProcessOptions{Env: options.Env}, []string{
 		"--extender=false", "--capacity=false",
 		"--webhook-host", "127.0.0.1", "--webhook-port", strconv.Itoa(webhook), "--webhook-cert-dir", r.webhookCert,
 	})
@@ -106,7 +106,7 @@ func (r *Rig) startProcess(account string, options ProcessOptions, args []string
 	}
 	defer log.Close()
 	p.cmd.Stderr, p.cmd.Stdout = log, log
-	p.cmd.Env = append(os.Environ(), "TIDEGATE_FAILPOINT="+options.Failpoint)
+	p.cmd.Env = append(append(os.Environ(), "TIDEGATE_FAILPOINT="+options.Failpoint), options.Env...)
 	if err := p.start(); err != nil {
 		return nil, fmt.Errorf("start tidegate run: %w", err)
 	}
