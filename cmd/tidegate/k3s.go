@@ -120,7 +120,7 @@ func extenderCA(ctx context.Context, file, kubeconfig string) ([]byte, error) {
 	}
 	ca := secret.Data[corev1.TLSCertKey]
 	if len(ca) == 0 {
-		return nil, fmt.Errorf("Secret %s/%s has no %s yet: look at the Certificate of that name, then try again", api.ServerNamespace, api.ExtenderCASecret, corev1.TLSCertKey)
+		return nil, fmt.Errorf("there is no %[3]s in Secret %[1]s/%[2]s yet: look at the Certificate of that name, then try again", api.ServerNamespace, api.ExtenderCASecret, corev1.TLSCertKey)
 	}
 	return ca, nil
 }
