@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
@@ -12,6 +13,10 @@ type action struct {
 	key string
 	run func(context.Context) error
 }
+
+// ActionLabel is the profiler label, also in the contexts of requests, that
+// names the action under way, such as "node/NAME" or "grow/POOL".
+const ActionLabel = "action"
 
 const (
 	// firstPause and longestPause bound how long a key is left alone after a
@@ -86,7 +91,11 @@ func (d *dispatcher) run(ctx context.Context) {
 				if !ok {
 					return
 				}
-				d.finished(a.key, a.run(context.WithoutCancel(ctx)))
+				// A profile shows which action the time went to, and a transport
+				// for which one it carries a request.
+				pprof.Do(context.WithoutCancel(ctx), pprof.Labels(ActionLabel, a.key), func(ctx context.Context) {
+					d.finished(a.key, a.run(ctx))
+				})
 			}
 		})
 	}

@@ -194,7 +194,7 @@ func (m *Manager) kick() {
 }
 
 func (m *Manager) loop(ctx context.Context) {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(m.step(ctx))
 	defer timer.Stop()
 	for {
 		select {
