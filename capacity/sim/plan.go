@@ -29,7 +29,6 @@ type plan struct {
 	servers []string
 	azure   emulator.Config
 	pools   []pool
-	delays  cluster.Delays
 	work    []work
 }
 
@@ -57,7 +56,7 @@ var calm = cluster.Delays{
 
 // newPlan draws a plan.
 func newPlan(r *rand.Rand) plan {
-	p := plan{servers: []string{"10.0.0.1", "10.0.0.2"}[:1+r.IntN(2)], delays: calm}
+	p := plan{servers: []string{"10.0.0.1", "10.0.0.2"}[:1+r.IntN(2)]}
 	for i := range 1 + r.IntN(3) {
 		cpu := []int{2, 4, 8}[r.IntN(3)]
 		low := seconds(r, 30, 90)

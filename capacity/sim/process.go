@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 
@@ -78,7 +79,7 @@ func (p *process) manager() (*manager.Manager, error) {
 		return nil, err
 	}
 	cloud, err := azure.New(azure.Options{
-		IMDSEndpoint: "http://" + imdsHost, ARMEndpoint: "https://" + armHost, Transport: p, Log: log,
+		IMDSEndpoint: "http://" + imdsHost, ARMEndpoint: "https://" + armHost, ClientID: p.world.identity, Transport: p, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -146,7 +147,11 @@ func (p *process) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := p.life.Err(); err != nil {
 		return nil, final{err}
 	}
-	if err := p.world.Loop.Park(ctx, p.name+" "+c.String(), c.begin); err != nil {
+	action, _ := pprof.Label(r.Context(), manager.ActionLabel)
+	key := strings.Join([]string{p.name, action, c.String()}, " ")
+	if err := p.world.Loop.Park(ctx, key, c.begin); err != nil {
+		// Of all that was set to this instant the loop decides what comes first.
+		_ = p.world.Loop.Park(p.life, key, p.world.Loop.Soon)
 		return nil, final{err}
 	}
 	if c.err != nil {
@@ -184,14 +189,9 @@ type call struct {
 
 // String names the request, equal in every run of the seed.
 func (c *call) String() string {
-	url := c.http.URL
-	path := url.Path
-	if before, _, proof := strings.Cut(path, "/pods/fence-proof-"); proof {
-		path = before + "/pods/fence-proof"
+	text := c.http.Method + " " + c.http.URL.Host + c.http.URL.Path
+	if c.http.URL.RawQuery != "" {
+		text += "?" + c.http.URL.RawQuery
 	}
-	text := c.http.Method + " " + url.Host + path
-	if url.RawQuery != "" {
-		text += "?" + url.RawQuery
-	}
-	return text
+	return c.from.world.plain(text)
 }

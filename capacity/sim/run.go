@@ -28,14 +28,16 @@ const (
 )
 
 // Run takes the course of a seed. It must be called in a synctest bubble.
-func Run(seed uint64, log bool) (Result, error) {
-	w, err := newWorld(seed, log)
+func Run(seed uint64, faulty, log bool) (Result, error) {
+	w, err := newWorld(seed, faulty, log)
 	if err != nil {
 		return Result{}, fmt.Errorf("seed %d: %w", seed, err)
 	}
 	w.submit()
-	w.start()
+	w.lead()
 	w.Loop.Run(w.begin.Add(trouble), func() bool { return false })
+	w.Cluster.Delays = calm
+	w.logf("nothing goes wrong from here on")
 	w.await("work is done", longest, func() bool { return w.workLeft() == "" })
 	w.await("idle machines are gone", w.plan.longestIdle()+patience, func() bool { return w.machinesLeft() == "" })
 	// What is settled has to stay so.
@@ -60,6 +62,7 @@ func (w *World) await(what string, longest time.Duration, holds func() bool) {
 
 // end lets all processes end.
 func (w *World) end() {
+	w.over = true
 	for _, p := range w.processes {
 		p.crash("the end")
 	}

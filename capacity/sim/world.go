@@ -2,13 +2,17 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,9 +34,18 @@ type World struct {
 	Cluster *cluster.Cluster
 	Cloud   *emulator.Cloud
 
-	plan       plan
+	plan plan
+	// faulty is false in a run in which nothing goes wrong.
+	faulty bool
+	faults faults
+	// chance decides about faults; other choices do not depend on it.
+	chance *rand.Rand
+
+	identity   string // the client ID
 	processes  []*process
 	started    int
+	starting   bool // a process is about to start
+	over       bool
 	begin      time.Time
 	tick       time.Time // when the cloud is looked at next; zero if it is not
 	violations []string
@@ -44,31 +57,43 @@ type World struct {
 	lines  []string // said by processes since the last event
 }
 
-// newWorld returns the world of a seed, in a synctest bubble.
-func newWorld(seed uint64, record bool) (*World, error) {
-	w := &World{Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record}
+// runs counts the worlds of this process.
+var runs atomic.Int64
+
+// newWorld returns the world of a seed, in a synctest bubble. Without faults the
+// same work comes, and nothing goes wrong.
+func newWorld(seed uint64, faulty, record bool) (*World, error) {
+	w := &World{
+		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
+		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
+	}
+	w.faults = newFaults(w.chance)
 	w.plan = newPlan(rand.New(rand.NewPCG(seed, 1)))
 	w.Cluster = cluster.New(w.Loop, w.plan.servers...)
-	w.Cluster.Delays = w.plan.delays
+	w.Cluster.Delays = calm
+	if faulty {
+		w.faults.disturb(&w.Cluster.Delays)
+	}
 	cfg := w.plan.azure
 	cfg.Seed = seed
 	cfg.PollAfter = metav1.Duration{Duration: 10 * time.Second}
 	cfg.Observers = []emulator.Observer{observer{w}}
-	// azidentity keeps tokens of more than 5 minutes for the whole process:
-	// with shorter ones no seed sees another's.
-	cfg.TokenLifetime = metav1.Duration{Duration: 4 * time.Minute}
+	// azidentity shares tokens in the whole process, by identity: with one of its
+	// own no run sees another's.
+	w.identity = fmt.Sprintf("11111111-1111-4111-8111-%012x", runs.Add(1))
+	cfg.UserAssigned = []emulator.Identity{{Name: "simulation", ClientID: w.identity}}
 	var err error
 	if w.Cloud, err = emulator.NewCloud(cfg); err != nil {
 		return nil, err
 	}
-	w.Loop.After = w.after
+	w.Loop.Between = w.between
 	w.Cluster.Store.Watch(w.seen)
 	newFront(w.Cluster)
 	return w, nil
 }
 
-// after comes after each event.
-func (w *World) after() {
+// between comes between events, when all goroutines wait.
+func (w *World) between() {
 	w.writeDown()
 	w.checkCloud()
 	if next, ok := w.Cloud.Next(); ok && (w.tick.IsZero() || next.Before(w.tick)) {
@@ -78,15 +103,6 @@ func (w *World) after() {
 			w.Cloud.Advance(time.Now())
 		})
 	}
-}
-
-// begin gives the request its fate. It is called by the loop.
-func (c *call) begin(release func()) {
-	w := c.from.world
-	w.Loop.In(10*time.Millisecond, func() {
-		w.serve(c)
-		w.Loop.In(10*time.Millisecond, release)
-	})
 }
 
 // serve lets the server that the request is for carry it out.
@@ -110,7 +126,8 @@ func (w *World) serve(c *call) {
 }
 
 func (w *World) serveAzure(c *call, handler http.Handler) {
-	in := c.http.Clone(c.http.Context())
+	// What has arrived is carried out, also if the client has hung up.
+	in := c.http.Clone(context.WithoutCancel(c.http.Context()))
 	in.Host, in.RequestURI = c.http.URL.Host, c.http.URL.RequestURI()
 	in.Body = http.NoBody
 	if len(c.body) > 0 {
@@ -145,6 +162,14 @@ func (w *World) logf(format string, args ...any) {
 	}
 }
 
+// proofName is the name that the manager gives a pod that does not exist.
+var proofName = regexp.MustCompile("fence-proof-[a-z0-9]+")
+
+// plain leaves out of a text what differs in another run of the seed.
+func (w *World) plain(text string) string {
+	return strings.ReplaceAll(proofName.ReplaceAllString(text, "fence-proof"), w.identity, "ID")
+}
+
 // heard takes a line from a process's goroutine.
 func (w *World) heard(line string) {
 	if !w.record {
@@ -152,7 +177,7 @@ func (w *World) heard(line string) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lines = append(w.lines, line)
+	w.lines = append(w.lines, w.plain(line))
 }
 
 // writeDown adds what the processes said, in an order of its own: which of two

@@ -30,8 +30,8 @@ var ErrEnded = errors.New("the simulation has ended")
 type Loop struct {
 	// Random is the seed's: every choice of the simulation comes from it.
 	Random *rand.Rand
-	// After is called after each event.
-	After func()
+	// Between is called between events, when every goroutine waits.
+	Between func()
 
 	events events
 	seq    uint64
@@ -54,7 +54,7 @@ type call struct {
 func New(seed uint64) *Loop {
 	return &Loop{
 		Random:  rand.New(rand.NewPCG(seed, 0)),
-		After:   func() {},
+		Between: func() {},
 		ended:   make(chan struct{}),
 		arrived: make(chan struct{}, 1),
 	}
@@ -70,6 +70,9 @@ func (l *Loop) At(t time.Time, do func()) {
 	l.seq++
 	heap.Push(&l.events, event{at: t, seq: l.seq, do: do})
 }
+
+// Soon schedules do for a time that nothing else is set to.
+func (l *Loop) Soon(do func()) { l.In(0, do) }
 
 // Every calls do after each interval, until it returns false.
 func (l *Loop) Every(interval time.Duration, do func() bool) {
@@ -110,6 +113,7 @@ func (l *Loop) Run(until time.Time, done func() bool) bool {
 		for _, c := range l.arrivals() {
 			c.begin(sync.OnceFunc(func() { close(c.released) }))
 		}
+		l.Between()
 		if done() {
 			return true
 		}
@@ -126,7 +130,6 @@ func (l *Loop) Run(until time.Time, done func() bool) bool {
 			continue
 		}
 		heap.Pop(&l.events).(event).do()
-		l.After()
 	}
 }
 
