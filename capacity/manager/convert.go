@@ -49,7 +49,7 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 	if group, size := api.ForeignGroup(p); group != "" {
 		pod.Gang, pod.GangSize = group, size
 	} else if request.Gang != "" {
-		pod.Gang = "named/" + request.Gang
+		pod.Gang = namedGang(request.Gang)
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
 		pod.Gang = jobGang(owner.UID)
 	}

@@ -30,6 +30,7 @@ type store struct {
 	pods       map[types.UID]*storedPod
 	nodes      map[string]*storedNode // by name; also those that only have pods yet
 	jobs       map[types.UID]*storedJob
+	gangs      map[gangName]*storedGang
 	sets       map[types.UID]*appsv1.DaemonSet
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
@@ -48,8 +49,9 @@ type storedPod struct {
 	object  *corev1.Pod
 	changed int
 	// pod is nil if it counts no more.
-	pod *capacity.Pod
-	job types.UID // its owner, "" for none
+	pod  *capacity.Pod
+	job  types.UID // its owner, "" for none
+	gang gangName
 }
 
 type storedNode struct {
@@ -73,7 +75,7 @@ func newStore(now func() time.Time) *store {
 	return &store{
 		now: now, compiler: fit.NewCompiler(),
 		pods:  map[types.UID]*storedPod{},
-		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, sets: map[types.UID]*appsv1.DaemonSet{},
+		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
 	}
 }
 
@@ -125,8 +127,9 @@ func (s *store) remove(object any) {
 }
 
 func (s *store) addPod(o *corev1.Pod) {
-	stored := &storedPod{object: o, changed: s.changes}
+	stored := &storedPod{object: o, changed: s.changes, gang: gangOf(o)}
 	s.pods[o.UID] = stored
+	s.joinGang(stored)
 	if api.OwnedByJob(o) {
 		stored.job = metav1.GetControllerOf(o).UID
 		job := s.job(stored.job)
@@ -160,6 +163,7 @@ func (s *store) removePod(uid types.UID, next *corev1.Pod) {
 		return
 	}
 	delete(s.pods, uid)
+	s.leaveGang(stored)
 	if job := s.jobs[stored.job]; job != nil {
 		delete(job.pods, uid)
 		job.wave = nil

@@ -23,6 +23,7 @@ func (s *store) fill(snapshot *capacity.Snapshot, show func(*capacity.Node) bool
 	s.forgetClasses()
 	s.recompile()
 	snapshot.Expected = s.expected(snapshot.Now)
+	s.follow()
 	snapshot.Waiting = slices.Clone(s.queue)
 	snapshot.Daemons = s.daemonClasses()
 	s.locate(snapshot.Pools)
@@ -236,12 +237,7 @@ func (s *store) waveOf(uid types.UID, job *storedJob) *wave {
 			w.like, name = pod.UID, pod.Key.Name
 		}
 		if pod.Gang == jobGang(uid) && pod.GangSize != want && pod.Node == "" {
-			sized := *pod
-			sized.GangSize = want
-			if i, found := slices.BinarySearchFunc(s.queue, pod, capacity.ComparePods); found {
-				s.queue[i] = &sized
-			}
-			stored.pod = &sized
+			s.resize(stored, want)
 		}
 	}
 	w.missing = want - unfinished
