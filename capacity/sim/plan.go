@@ -17,9 +17,9 @@ import (
 
 const (
 	// arrivals is the time in which work arrives.
-	arrivals = 40 * time.Minute
+	arrivals = 25 * time.Minute
 	// trouble is the time in which things may go wrong.
-	trouble = time.Hour
+	trouble = 40 * time.Minute
 	// longestRun is the longest run time of a pod.
 	longestRun = 15 * time.Minute
 )
