@@ -56,6 +56,7 @@ type storage struct {
 
 // binding is what one planned pod does to a claim.
 type binding struct {
+	claim *unboundClaim
 	place *Place
 	// volume is what the claim is bound to, nil if one will be made.
 	volume *corev1.PersistentVolume
@@ -63,9 +64,9 @@ type binding struct {
 
 // bind finds out what the class's unbound claims would be bound to on the
 // place; why is "" if that is possible for all of them.
-func (w *World) bind(p *Place, c *Class) (map[string]binding, string) {
+func (w *World) bind(p *Place, c *Class) ([]binding, string) {
 	node := nodeOf(&w.scratch, p.name, p.labels)
-	found := map[string]binding{}
+	found := make([]binding, 0, len(c.volumes.unbound))
 	excluded := map[string]*corev1.PersistentVolume{}
 	var rest []*unboundClaim
 	for _, u := range c.volumes.unbound {
@@ -85,7 +86,7 @@ func (w *World) bind(p *Place, c *Class) (map[string]binding, string) {
 		case !u.provision.possible(node.Labels):
 			return nil, whyProvision
 		}
-		found[u.id] = binding{place: p}
+		found = append(found, binding{claim: u, place: p})
 	}
 	for _, u := range rest {
 		chosen, err := volume.FindMatchingVolume(u.claim, w.available(u), node, excluded, true, true)
@@ -94,11 +95,11 @@ func (w *World) bind(p *Place, c *Class) (map[string]binding, string) {
 			return nil, whyReach
 		case chosen != nil:
 			excluded[chosen.Name] = chosen
-			found[u.id] = binding{place: p, volume: chosen}
+			found = append(found, binding{u, p, chosen})
 		case !u.provision.possible(node.Labels):
 			return nil, whyProvision
 		default:
-			found[u.id] = binding{place: p}
+			found = append(found, binding{claim: u, place: p})
 		}
 	}
 	return found, ""
@@ -140,8 +141,8 @@ func (w *World) planVolumes(p *Place, c *Class, n int) {
 	}
 	for ; n > 0; n-- {
 		found, _ := w.bind(p, c)
-		for id, b := range found {
-			w.bindings[id] = append(w.bindings[id], b)
+		for _, b := range found {
+			w.bindings[b.claim.id] = append(w.bindings[b.claim.id], b)
 		}
 		w.retake(c)
 	}

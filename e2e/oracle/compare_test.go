@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,8 +33,8 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 	}
 	ours := newTidegate(c)
 
-	type placed struct{ class, place int }
-	var put []placed
+	type planned struct{ pod, node int }
+	var put []planned
 	judge := func(i int, when string) []int {
 		verdicts, _ := real.judge(ctx, c.Incoming[i])
 		var fitting []int
@@ -62,25 +63,34 @@ func compare(ctx context.Context, c *cluster) (result, error) {
 			continue
 		}
 		j := fitting[hash(pod)%uint32(len(fitting))]
-		_, state := real.judge(ctx, pod)
-		if err := real.put(ctx, pod, state, c.Nodes[j].Name); err != nil {
+		if err := real.put(ctx, pod, c.Nodes[j].Name); err != nil {
 			return r, err
 		}
 		ours.world.Put(ours.places[j], ours.classes[i], 1)
-		put = append(put, placed{i, j})
+		put = append(put, planned{i, j})
 	}
-	for i := range c.Incoming {
-		judge(i, "again, after all were placed")
+	// A pod that has a volume of its own cannot be there a second time.
+	again := slices.DeleteFunc(slices.Clone(put), func(p planned) bool {
+		return !slices.ContainsFunc(c.Incoming[p.pod].Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil })
+	})
+	judgeAll := func(when string) {
+		for i := range c.Incoming {
+			if !slices.ContainsFunc(again, func(p planned) bool { return p.pod == i }) {
+				judge(i, when)
+			}
+		}
 	}
-	for range (len(put) + 1) / 2 {
+	judgeAll("again, after all were placed")
+	half := (len(put) + 1) / 2
+	if err := real.lift(ctx, half); err != nil {
+		return r, err
+	}
+	for range half {
 		last := put[len(put)-1]
 		put = put[:len(put)-1]
-		real.lift(ctx)
-		ours.world.Lift(ours.places[last.place], ours.classes[last.class], 1)
+		ours.world.Lift(ours.places[last.node], ours.classes[last.pod], 1)
 	}
-	for i := range c.Incoming {
-		judge(i, fmt.Sprintf("again, after all but %d were taken back", len(put)))
-	}
+	judgeAll(fmt.Sprintf("again, after all but %d were taken back", len(put)))
 	return r, nil
 }
 

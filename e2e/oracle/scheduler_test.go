@@ -34,10 +34,14 @@ import (
 type scheduler struct {
 	framework.Framework
 	current *current
-	nodes   []*corev1.Node
-	pods    []*corev1.Pod
-	// reserved are the cycle states of the pods that were put here.
-	reserved map[*corev1.Pod]fwk.CycleState
+	cluster *cluster
+	placed  []placed
+}
+
+// placed is a pod that was put on a node, with the state of its cycle.
+type placed struct {
+	pod, bound *corev1.Pod
+	state      fwk.CycleState
 }
 
 // current lets the pods change while the framework stays.
@@ -67,7 +71,7 @@ func newScheduler(ctx context.Context, c *cluster) (*scheduler, error) {
 		return nil, fmt.Errorf("track the resource slices: %w", err)
 	}
 	claims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
-	s := &scheduler{current: &current{}, nodes: c.Nodes, pods: slices.Clone(c.Pods), reserved: map[*corev1.Pod]fwk.CycleState{}}
+	s := &scheduler{current: &current{}, cluster: c}
 	s.observe()
 	s.Framework, err = frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		frameworkruntime.WithClientSet(client),
@@ -118,14 +122,20 @@ func store(factory informers.SharedInformerFactory, object runtime.Object) cache
 }
 
 // observe brings the framework's snapshot up to date.
-func (s *scheduler) observe() { s.current.Snapshot = schedulercache.NewSnapshot(s.pods, s.nodes) }
+func (s *scheduler) observe() {
+	pods := slices.Clone(s.cluster.Pods)
+	for _, p := range s.placed {
+		pods = append(pods, p.bound)
+	}
+	s.current.Snapshot = schedulercache.NewSnapshot(pods, s.cluster.Nodes)
+}
 
 // judge says for each node why the pod may not go there, "" if it may.
 func (s *scheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.CycleState) {
 	state := framework.NewCycleState()
-	verdicts := make([]string, len(s.nodes))
+	verdicts := make([]string, len(s.cluster.Nodes))
 	result, status, _ := s.RunPreFilterPlugins(ctx, state, pod)
-	for i, node := range s.nodes {
+	for i, node := range s.cluster.Nodes {
 		switch {
 		case !status.IsSuccess():
 			verdicts[i] = why(status)
@@ -147,23 +157,31 @@ func (s *scheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.C
 func why(status *fwk.Status) string { return status.Plugin() + ": " + status.Message() }
 
 // put binds the pod to the node as a scheduling cycle would.
-func (s *scheduler) put(ctx context.Context, pod *corev1.Pod, state fwk.CycleState, node string) error {
+func (s *scheduler) put(ctx context.Context, pod *corev1.Pod, node string) error {
+	_, state := s.judge(ctx, pod)
 	if status := s.RunReservePluginsReserve(ctx, state, pod, node); !status.IsSuccess() {
 		return fmt.Errorf("reserve %s on %s: %s", pod.Name, node, why(status))
 	}
 	bound := pod.DeepCopy()
 	bound.Spec.NodeName = node
-	s.pods = append(s.pods, bound)
-	s.reserved[bound] = state
+	s.placed = append(s.placed, placed{pod, bound, state})
 	s.observe()
 	return nil
 }
 
-// lift takes back what the last put did.
-func (s *scheduler) lift(ctx context.Context) {
-	last := s.pods[len(s.pods)-1]
-	s.pods = s.pods[:len(s.pods)-1]
-	s.RunReservePluginsUnreserve(ctx, s.reserved[last], last, last.Spec.NodeName)
-	delete(s.reserved, last)
+// lift takes back the last n puts. What several pods did to one claim only
+// comes right if it is all done again.
+func (s *scheduler) lift(ctx context.Context, n int) error {
+	again := s.placed[:len(s.placed)-n]
+	for _, p := range slices.Backward(s.placed) {
+		s.RunReservePluginsUnreserve(ctx, p.state, p.bound, p.bound.Spec.NodeName)
+	}
+	s.placed = nil
 	s.observe()
+	for _, p := range again {
+		if err := s.put(ctx, p.pod, p.bound.Spec.NodeName); err != nil {
+			return err
+		}
+	}
+	return nil
 }
