@@ -9,89 +9,189 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // result is what a comparison found.
 type result struct {
 	cases int
-	// disagreement is "" if there was none, and rule the plugin that refused,
-	// or "Tidegate" if only Tidegate did.
-	disagreement, rule string
+	// accepted is how many of the cases both judges let pass, and refused how
+	// many each of the scheduler's plugins did not.
+	accepted int
+	refused  map[string]int
+	// disagreement is "" if there was none, and kind tells it from others: the
+	// plugin that refused, or what else is wrong.
+	disagreement, kind string
+}
+
+func (r *result) disagree(kind, format string, args ...any) {
+	if r.disagreement == "" {
+		r.kind, r.disagreement = kind, fmt.Sprintf(format, args...)
+	}
+}
+
+// comparison is a cluster before both judges.
+type comparison struct {
+	result
+	*cluster
+	real *scheduler
+	ours *tidegate
+	put  []planned
+	// said is what Tidegate said of each pod and node, since the last lift.
+	said map[planned]opinion
+}
+
+// planned is the number of a pod and that of its node.
+type planned struct{ pod, node int }
+
+type opinion struct {
+	fit.Verdict
+	version int
 }
 
 // compare judges every pod of Incoming on every node with both judges, puts it
 // where both agree that it may go, and judges the next; then all of them again
 // in the full cluster, and once more with half of them taken back.
 func compare(ctx context.Context, c *cluster) (result, error) {
-	var r result
 	// What the scheduler logs of bad values is not a finding.
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.New(nil)))
 	defer cancel()
 	real, err := newScheduler(ctx, c)
 	if err != nil {
-		return r, err
+		return result{}, err
 	}
-	ours := newTidegate(c)
-
-	type planned struct{ pod, node int }
-	var put []planned
-	judge := func(i int, when string) []int {
-		verdicts, _ := real.judge(ctx, c.Incoming[i])
-		var fitting []int
-		for j, n := range c.Nodes {
-			r.cases++
-			got := ours.world.Check(ours.places[j], ours.classes[i]).Why
-			if r.disagreement == "" && (got == "") != (verdicts[j] == "") {
-				r.disagreement = fmt.Sprintf("%s on %s, %s: kube-scheduler says %q, Tidegate says %q", c.Incoming[i].Name, n.Name, when, verdicts[j], got)
-				r.rule, _, _ = strings.Cut(verdicts[j], ":")
-				if r.rule == "" {
-					r.rule = "Tidegate"
-				}
-			}
-			if got == "" && verdicts[j] == "" {
-				fitting = append(fitting, j)
-			}
-		}
-		return fitting
-	}
+	x := &comparison{result: result{refused: map[string]int{}}, cluster: c, real: real, ours: newTidegate(c), said: map[planned]opinion{}}
 	for i, pod := range c.Incoming {
-		fitting := judge(i, fmt.Sprintf("after %d pods were placed", len(put)))
-		if r.disagreement != "" {
-			return r, nil
-		}
-		if len(fitting) == 0 {
-			continue
-		}
-		j := fitting[hash(pod)%uint32(len(fitting))]
-		if err := real.put(ctx, pod, c.Nodes[j].Name); err != nil {
-			return r, err
-		}
-		ours.world.Put(ours.places[j], ours.classes[i], 1)
-		put = append(put, planned{i, j})
-	}
-	// A pod that has a volume of its own cannot be there a second time.
-	again := slices.DeleteFunc(slices.Clone(put), func(p planned) bool {
-		return !slices.ContainsFunc(c.Incoming[p.pod].Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil })
-	})
-	judgeAll := func(when string) {
-		for i := range c.Incoming {
-			if !slices.ContainsFunc(again, func(p planned) bool { return p.pod == i }) {
-				judge(i, when)
+		fitting := x.judge(ctx, i, fmt.Sprintf("after %d pods were placed", len(x.put)))
+		if len(fitting) > 0 && x.disagreement == "" {
+			if err := x.place(ctx, planned{i, fitting[hash(pod)%uint32(len(fitting))]}); err != nil {
+				return x.result, err
 			}
 		}
 	}
-	judgeAll("again, after all were placed")
-	half := (len(put) + 1) / 2
-	if err := real.lift(ctx, half); err != nil {
-		return r, err
+	x.disturb()
+	again := x.canComeAgain()
+	for _, i := range again {
+		x.judge(ctx, i, "again, after all were placed")
 	}
-	for range half {
-		last := put[len(put)-1]
-		put = put[:len(put)-1]
-		ours.world.Lift(ours.places[last.node], ours.classes[last.pod], 1)
+	if err := x.lift(ctx, (len(x.put)+1)/2); err != nil {
+		return x.result, err
 	}
-	judgeAll(fmt.Sprintf("again, after all but %d were taken back", len(put)))
-	return r, nil
+	x.disturb()
+	for _, i := range again {
+		x.judge(ctx, i, fmt.Sprintf("again, after all but %d were taken back", len(x.put)))
+	}
+	return x.result, nil
+}
+
+// judge compares what both say of the pod on each node, and returns the nodes
+// that both let it on.
+func (x *comparison) judge(ctx context.Context, i int, when string) []int {
+	verdicts, _ := x.real.judge(ctx, x.Incoming[i])
+	var fitting []int
+	for j, n := range x.Nodes {
+		x.cases++
+		plugin, _, _ := strings.Cut(verdicts[j], ":")
+		ours := x.ours.world.Check(x.ours.places[j], x.ours.classes[i])
+		x.consistent(planned{i, j}, ours, when)
+		switch {
+		case ours.Why == "" && plugin == "":
+			x.accepted++
+			fitting = append(fitting, j)
+		case plugin == "":
+			x.disagree("Tidegate refuses", "%s on %s, %s: kube-scheduler accepts it, Tidegate says %q", x.Incoming[i].Name, n.Name, when, ours.Why)
+		case ours.Why == "":
+			x.disagree(plugin, "%s on %s, %s: kube-scheduler says %q, Tidegate accepts it", x.Incoming[i].Name, n.Name, when, verdicts[j])
+		default:
+			x.refused[plugin]++
+		}
+	}
+	return fitting
+}
+
+// consistent holds what Tidegate says now against what it said before: a lasting
+// refusal lasts, and another one ends with a new version.
+func (x *comparison) consistent(p planned, now fit.Verdict, when string) {
+	before, known := x.said[p]
+	version := x.ours.world.Version(x.ours.classes[p.pod])
+	x.said[p] = opinion{now, version}
+	if !known || before.Why == "" || now.Why != "" {
+		return
+	}
+	switch name := x.Incoming[p.pod].Name; {
+	case before.Lasting:
+		x.disagree("Lasting", "%s on %s, %s: the refusal %q was to last", name, x.Nodes[p.node].Name, when, before.Why)
+	case before.version == version:
+		x.disagree("Version", "%s on %s, %s: the refusal %q ended without a new version", name, x.Nodes[p.node].Name, when, before.Why)
+	}
+}
+
+// place puts the pod on the node for both. If Tidegate says that others of its
+// class need not be judged one by one, nothing but room may keep them off then.
+func (x *comparison) place(ctx context.Context, p planned) error {
+	if err := x.real.put(ctx, x.Incoming[p.pod], x.Nodes[p.node].Name); err != nil {
+		return err
+	}
+	class, place := x.ours.classes[p.pod], x.ours.places[p.node]
+	x.ours.world.Put(place, class, 1)
+	x.put = append(x.put, p)
+	if next := x.ours.world.Check(place, class); !x.ours.world.Tied(class) && next.Why != "" && next.Why != "resources" {
+		x.disagree("Tied", "%s is not tied, but after it was put on %s a second one is refused: %s", x.Incoming[p.pod].Name, x.Nodes[p.node].Name, next.Why)
+	}
+	return nil
+}
+
+func (x *comparison) lift(ctx context.Context, n int) error {
+	if err := x.real.lift(ctx, n); err != nil {
+		return err
+	}
+	clear(x.said)
+	for range n {
+		last := x.put[len(x.put)-1]
+		x.put = x.put[:len(x.put)-1]
+		x.ours.world.Lift(x.ours.places[last.node], x.ours.classes[last.pod], 1)
+	}
+	return nil
+}
+
+// disturb plans machines and pods in Tidegate's world and takes all of it back,
+// which must leave no trace.
+func (x *comparison) disturb() {
+	w := x.ours.world
+	for i, n := range x.Nodes {
+		shape := shapeOf(n, "", x.cluster)
+		place := w.Add(&shape, "", shape.Allocatable, nil)
+		var there []*fit.Class
+		for _, class := range x.ours.classes[i%len(x.ours.classes):] {
+			if w.Check(place, class).Why == "" {
+				w.Put(place, class, 1)
+				there = append(there, class)
+			}
+		}
+		for _, class := range there {
+			w.Lift(place, class, 1)
+		}
+		other := shapeOf(x.Nodes[len(x.Nodes)-1-i], "", x.cluster)
+		w.Reshape(place, &other, other.Allocatable)
+		for _, class := range x.ours.classes {
+			w.Check(place, class)
+		}
+		w.Remove(place)
+	}
+}
+
+// canComeAgain are the pods of which there could be a second one: not those
+// that are placed and have a volume of their own.
+func (x *comparison) canComeAgain() []int {
+	var again []int
+	for i, pod := range x.Incoming {
+		owns := slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Ephemeral != nil })
+		if !owns || !slices.ContainsFunc(x.put, func(p planned) bool { return p.pod == i }) {
+			again = append(again, i)
+		}
+	}
+	return again
 }
 
 // hash picks the node for a pod, the same one whatever else is in the cluster.

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -101,6 +102,25 @@ func wantResources(g *generator, p *corev1.Pod) {
 			}
 		}
 		p.Spec.Resources = &corev1.ResourceRequirements{Requests: list}
+	}
+	if g.chance(30) && strings.HasPrefix(p.Name, "stands") {
+		g.resize(p)
+	}
+}
+
+// resize says what a pod really has while its requests change.
+func (g *generator) resize(p *corev1.Pod) {
+	for _, c := range p.Spec.Containers {
+		p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: c.Name, AllocatedResources: g.requests(), Resources: &corev1.ResourceRequirements{Requests: g.requests()},
+		})
+	}
+	if p.Spec.Resources != nil {
+		p.Status.AllocatedResources = p.Spec.Resources.Requests
+		p.Status.Resources = &corev1.ResourceRequirements{Requests: g.requests()}
+	}
+	if g.chance(30) {
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible})
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // These rules look at where other pods are.
 func init() {
 	rules["spread"] = rule{node: taintNode, pod: func(g *generator, p *corev1.Pod) {
-		for range g.IntN(3) {
+		for range 1 + g.IntN(2) {
 			p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, g.spread())
 		}
 		if g.chance(30) {
@@ -49,7 +49,7 @@ func (g *generator) labelSelector() *metav1.LabelSelector {
 		return nil
 	}
 	s := &metav1.LabelSelector{}
-	if g.chance(70) {
+	if g.chance(50) {
 		s.MatchLabels = map[string]string{"app": pick(g, []string{"web", "db", "batch"})}
 	}
 	if g.chance(35) {

@@ -132,7 +132,7 @@ func (g *generator) claim(i int, waiting bool) {
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("claim-%d", i), Namespace: pick(g, namespaces), UID: types.UID(fmt.Sprintf("uid-claim-%d", i)), Annotations: map[string]string{}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: new(pick(g, storageClasses)),
-			AccessModes:      []corev1.PersistentVolumeAccessMode{pick(g, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce, corev1.ReadWriteOncePod})},
+			AccessModes:      []corev1.PersistentVolumeAccessMode{pick(g, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce, corev1.ReadWriteOnce, corev1.ReadWriteOnce, corev1.ReadWriteOncePod})},
 			Resources:        corev1.VolumeResourceRequirements{Requests: size(i)},
 		},
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
@@ -203,14 +203,15 @@ func useClaims(g *generator, p *corev1.Pod) {
 		if g.chance(10) {
 			g.ephemeral(p, &v)
 		} else {
-			claims := all(&g.cluster, func(c *corev1.PersistentVolumeClaim) bool { return c.Labels == nil })
+			claims := all(&g.cluster, func(c *corev1.PersistentVolumeClaim) bool {
+				return c.Labels == nil && (len(p.Spec.Volumes) == 0 || c.Namespace == p.Namespace)
+			})
+			if len(claims) == 0 {
+				continue
+			}
 			claim := pick(g, claims)
-			if !g.chance(4) {
-				p.Namespace = claim.Namespace
-				if len(p.Spec.Volumes) > 0 && g.chance(90) {
-					claims = slices.DeleteFunc(claims, func(c *corev1.PersistentVolumeClaim) bool { return c.Namespace != p.Namespace })
-					claim = pick(g, claims)
-				}
+			if !g.chance(3) {
+				p.Namespace = claim.Namespace // else there is no such claim
 			}
 			v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name}
 		}

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 )
 
 var (
 	seedFlag     = flag.Uint64("oracle.seed", 0, "first seed of the generated clusters; 0 for one from the clock")
-	clustersFlag = flag.Int("oracle.clusters", 300, "number of generated clusters")
+	clustersFlag = flag.Int("oracle.clusters", 2000, "number of generated clusters")
 	rulesFlag    = flag.String("oracle.rules", "", "comma-separated rules to generate, empty for all")
 )
 
@@ -25,33 +27,49 @@ func TestFit(t *testing.T) {
 		first = uint64(time.Now().UnixNano() % 1e9)
 	}
 	t.Logf("first seed %d; to repeat: go test ./oracle -run TestFit -oracle.seed=%d -oracle.clusters=%d", first, first, *clustersFlag)
-	var names []string
+	var only []string
 	if *rulesFlag != "" {
-		names = strings.Split(*rulesFlag, ",")
+		only = strings.Split(*rulesFlag, ",")
 	}
-	cases := 0
+	total := result{refused: map[string]int{}}
 	for seed := first; seed < first+uint64(*clustersFlag); seed++ {
-		c := generate(seed, names)
+		c := generate(seed, only)
 		r, err := compare(t.Context(), c)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		cases += r.cases
+		total.cases += r.cases
+		total.accepted += r.accepted
+		for plugin, n := range r.refused {
+			total.refused[plugin] += n
+		}
 		if r.disagreement == "" {
 			continue
 		}
 		small := shrink(c, func(smaller *cluster) bool {
 			again, err := compare(t.Context(), smaller)
-			return err == nil && again.disagreement != "" && again.rule == r.rule
+			return err == nil && again.kind == r.kind
 		})
 		again, err := compare(t.Context(), small)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		t.Fatalf("seed %d, after %d cases, plugin %s: %s\n%s", seed, cases, r.rule, again.disagreement, small)
+		t.Fatalf("seed %d, after %d cases: %s: %s\n%s", seed, total.cases, again.kind, again.disagreement, small)
 	}
-	t.Logf("%d cases on %d clusters, no disagreement", cases, *clustersFlag)
-	if *clustersFlag >= 300 && cases < atLeast {
-		t.Errorf("only %d cases, want %d", cases, atLeast)
+	t.Logf("%d cases on %d clusters, no disagreement; %d accepted, refused: %v", total.cases, *clustersFlag, total.accepted, total.refused)
+	if *clustersFlag < 2000 || *rulesFlag != "" {
+		return
+	}
+	if total.cases < atLeast {
+		t.Errorf("only %d cases, want %d", total.cases, atLeast)
+	}
+	for _, plugin := range []string{
+		"PreFilter", names.NodeUnschedulable, names.TaintToleration, names.NodeAffinity, names.NodePorts, names.NodeResourcesFit,
+		names.VolumeRestrictions, names.NodeVolumeLimits, names.VolumeBinding, names.VolumeZone, names.PodTopologySpread, names.InterPodAffinity,
+		names.NodeDeclaredFeatures,
+	} {
+		if total.refused[plugin] == 0 {
+			t.Errorf("%s refused nothing: its rule was not compared", plugin)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -140,7 +141,7 @@ func (s *scheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.C
 		case !status.IsSuccess():
 			verdicts[i] = why(status)
 		case !result.AllNodes() && !result.NodeNames.Has(node.Name):
-			verdicts[i] = "left out by a PreFilter plugin"
+			verdicts[i] = "PreFilter: left out"
 		default:
 			info, err := s.current.NodeInfos().Get(node.Name)
 			if err != nil {
@@ -154,7 +155,9 @@ func (s *scheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.C
 	return verdicts, state
 }
 
-func why(status *fwk.Status) string { return status.Plugin() + ": " + status.Message() }
+func why(status *fwk.Status) string {
+	return cmp.Or(status.Plugin(), "several plugins together") + ": " + status.Message()
+}
 
 // put binds the pod to the node as a scheduling cycle would.
 func (s *scheduler) put(ctx context.Context, pod *corev1.Pod, node string) error {

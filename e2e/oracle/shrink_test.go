@@ -25,7 +25,7 @@ func shrink(c *cluster, disagree func(*cluster) bool) *cluster {
 
 func shrinkOnce(c *cluster, disagree func(*cluster) bool) *cluster {
 	for i := range c.Incoming {
-		if s := (&cluster{c.Nodes, c.Pods, without(c.Incoming, i), c.Others}); disagree(s) {
+		if s := (&cluster{c.Nodes, c.Pods, without(c.Incoming, i), c.Others}); len(s.Incoming) > 0 && disagree(s) {
 			return s
 		}
 	}

@@ -33,14 +33,12 @@ func newTidegate(c *cluster) *tidegate {
 			t.classes = append(t.classes, t.compiler.Class(p, ""))
 		}
 	}
-	for _, n := range c.Nodes {
-		name, shape := n.Name, fit.ShapeOf(n)
-		shape.CSI = c.csi(n.Name)
+	for i, n := range c.Nodes {
+		name := n.Name
 		if isUnborn(n) {
 			name = ""
-			shape.Labels = maps.Clone(shape.Labels)
-			delete(shape.Labels, corev1.LabelHostname)
 		}
+		shape := shapeOf(n, name, c)
 		free := shape.Allocatable
 		var standing []fit.Count
 		for i, p := range c.Pods {
@@ -54,9 +52,36 @@ func newTidegate(c *cluster) *tidegate {
 			free = free.Sub(bound[i].Requests)
 			standing = append(standing, count)
 		}
+		if name == "" && len(standing) == 0 {
+			t.places = append(t.places, t.reshaped(c, i, &shape))
+			continue
+		}
 		t.places = append(t.places, t.world.Add(&shape, name, free, standing))
 	}
 	return t
+}
+
+// reshaped adds a machine that was another one first and judged as such.
+func (t *tidegate) reshaped(c *cluster, i int, shape *fit.Shape) *fit.Place {
+	before := shapeOf(c.Nodes[(i+1)%len(c.Nodes)], "", c)
+	place := t.world.Add(&before, "", before.Allocatable, nil)
+	for _, class := range t.classes {
+		t.world.Check(place, class)
+	}
+	t.world.Reshape(place, shape, shape.Allocatable)
+	return place
+}
+
+// shapeOf is the node's shape, with the name "" that of a machine like it which
+// does not exist yet.
+func shapeOf(n *corev1.Node, name string, c *cluster) fit.Shape {
+	shape := fit.ShapeOf(n)
+	shape.CSI = c.csi(n.Name)
+	if name == "" {
+		shape.Labels = maps.Clone(shape.Labels)
+		delete(shape.Labels, corev1.LabelHostname)
+	}
+	return shape
 }
 
 // csi is what the volume drivers of the node say.
