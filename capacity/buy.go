@@ -13,16 +13,21 @@ type family struct {
 	pools []*pool
 	// priced is true if all of them have a price: prices and CPUs do not compare.
 	priced bool
-	// pending is what the family's pods without a place request in all.
-	pending fit.Resources
+	// pending is what the family's pods without a place request in all, pods
+	// their number, and kinds that of their kinds.
+	pending     fit.Resources
+	pods, kinds int
+	market      market
 }
 
 // expect adds n pods of the kind to the pending ones, unless they are too large
 // for any machine.
 func (f *family) expect(k *kind, n int) {
-	if k.fits {
-		f.pending.Take(k.Requests, -n)
+	if !k.fits {
+		return
 	}
+	f.pending.Take(k.Requests, -n)
+	f.pods += n
 }
 
 // price is what a machine costs, in the family's unit.
@@ -33,13 +38,12 @@ func (f *family) price(po *pool) float64 {
 	return float64(po.offers.MilliCPU) / 1000
 }
 
-// costOf is what a machine of the pool costs where pools of different families
-// are compared.
-func (p *planner) costOf(po *pool) float64 { return p.everyPool().price(po) }
-
 // everyPool is the family of all pools that may be bought from.
 func (p *planner) everyPool() *family {
-	return p.familyOf(func(po *pool) bool { return po.Refused == "" && po.Shape != nil })
+	if p.forSale == nil {
+		p.forSale = p.familyOf(func(po *pool) bool { return po.Refused == "" && po.Shape != nil })
+	}
+	return p.forSale
 }
 
 // familyOf returns the family of the pools that are in it.
@@ -66,47 +70,58 @@ func (p *planner) familyOf(in func(*pool) bool) *family {
 
 // join finds the kind's family.
 func (p *planner) join(k *kind) {
-	if k.family == nil {
-		k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
-		k.fits = slices.ContainsFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
-		k.family.expect(k, k.pending)
+	if k.family != nil {
+		return
 	}
+	k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
+	k.fits = slices.ContainsFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
+	k.family.expect(k, k.pending)
+	k.family.kinds++
 }
 
-// offer is a pool whose machine could take a pod of some kind.
+// market is the pools of a family, the cheapest for the pending pods first. It
+// holds until no more than half of these are left.
+type market struct {
+	offers []offer
+	until  int
+}
+
+// offer is a pool in a market.
 type offer struct {
 	pool *pool
-	// idle is how many extended resources of the machine the pod does not ask
-	// for. It counts where there are no prices: a GPU is dearer than its CPUs.
-	idle  int
-	price float64
-	// machines is how many of them the pending pods would need, a fraction for
-	// the last one.
-	machines float64
-	// spot breaks ties: machines that Azure may take back cost less.
-	spot bool
+	// devices is how many extended resources the machine has. It counts where
+	// there are no prices: a GPU is dearer than the CPUs beside it.
+	devices int
+	// price of all the machines that the pending pods would need; of the last
+	// one only the part that they need.
+	price, machines float64
 }
 
-// offersFor returns the pools that could serve the kind, cheapest first. The
-// order holds until half of the pending pods are served.
-func (p *planner) offersFor(k *kind) []offer {
+// manyKinds is from how many kinds of pods on a machine is chosen for all of
+// them as if they were one mass: what one kind leaves free another one fills.
+const manyKinds = 32
+
+// marketFor returns the offers of the kind's family, the cheapest first.
+func (p *planner) marketFor(k *kind) []offer {
 	p.join(k)
-	if k.offers != nil && k.pending > k.offersUntil {
-		return k.offers
-	}
 	f := k.family
-	most := p.mostOnOne(k)
+	m, pods := &k.market, k.pending
+	alone := func(po *pool) float64 {
+		return float64(k.pending) / float64(max(1, po.offers.Count(k.Requests, p.mostOnOne(k))))
+	}
+	if f.kinds >= manyKinds {
+		m, pods = &f.market, f.pods
+		alone = func(*pool) float64 { return 0 }
+	}
+	if m.offers != nil && pods > m.until {
+		return m.offers
+	}
 	offers := make([]offer, 0, len(f.pools))
 	for _, po := range f.pools {
-		if !po.offers.Holds(k.Requests) {
-			continue
-		}
-		o := offer{pool: po, price: f.price(po), spot: po.Spot}
-		per := po.offers.Count(k.Requests, min(most, max(1, k.pending)))
-		o.machines = max(1, float64(k.pending)/float64(per), f.pending.Ratio(po.offers))
-		o.price *= o.machines
+		o := offer{pool: po, machines: max(1, alone(po), f.pending.Ratio(po.offers))}
+		o.price = f.price(po) * o.machines
 		if !f.priced {
-			o.idle = idleExtras(po, k)
+			o.devices = len(po.offers.Scalar)
 		}
 		offers = append(offers, o)
 	}
@@ -114,28 +129,17 @@ func (p *planner) offersFor(k *kind) []offer {
 	if p.smallMachines {
 		few = -1
 	}
-	slices.SortStableFunc(offers, func(a, b offer) int {
+	slices.SortFunc(offers, func(a, b offer) int {
 		return cmp.Or(
-			cmp.Compare(a.idle, b.idle),
+			cmp.Compare(a.devices, b.devices),
 			cmp.Compare(a.price, b.price),
-			boolCompare(b.spot, a.spot),
+			boolCompare(b.pool.Spot, a.pool.Spot),
 			cmp.Compare(a.machines, b.machines)*few,
+			cmp.Compare(a.pool.number, b.pool.number),
 		)
 	})
-	k.offers, k.offersUntil = offers, k.pending/2
+	m.offers, m.until = offers, pods/2
 	return offers
-}
-
-// idleExtras counts the extended resources of the pool's machines that the
-// kind does not ask for.
-func idleExtras(po *pool, k *kind) int {
-	n := 0
-	for name := range po.offers.Scalar {
-		if k.Requests.Scalar[name] == 0 {
-			n++
-		}
-	}
-	return n
 }
 
 // fewOnOne is the most pods of a tied kind that are tried out on one machine.
@@ -173,8 +177,8 @@ func (p *planner) mostOnOne(k *kind) int {
 // pods of its family at the lowest price; nil if none can be had.
 func (p *planner) open(k *kind) *bin {
 	elsewhere := false
-	for _, o := range p.offersFor(k) {
-		if p.closed(o.pool) != "" {
+	for _, o := range p.marketFor(k) {
+		if !o.pool.offers.Holds(k.Requests) || p.closed(o.pool) != "" {
 			continue
 		}
 		b, verdict := p.buy(o.pool, k)

@@ -47,10 +47,7 @@ type kind struct {
 	scan    scan
 	family  *family // nil until it is needed
 	fits    bool    // a machine of the family has room for one
-	// offers are the pools that could serve the kind, cheapest first, until no
-	// more than offersUntil are pending.
-	offers      []offer
-	offersUntil int
+	market  market
 	// most is how many pods of a tied kind an empty machine takes, 0 if unknown.
 	most int
 	// tooLarge is true if no machine that is there would have room for a pod of

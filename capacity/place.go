@@ -80,7 +80,7 @@ func (p *planner) attempt(runs []run, must func(*unit) bool) outcome {
 	p.downsize()
 	o.bought, o.complete = len(p.bins)-p.bought, true
 	for _, b := range p.bins[p.bought:] {
-		o.cost += p.costOf(b.pool)
+		o.cost += p.everyPool().price(b.pool)
 	}
 	return o
 }
@@ -100,10 +100,10 @@ func (p *planner) count(runs []run) {
 		}
 	}
 	for _, f := range p.families {
-		f.pending = fit.Resources{}
+		f.pending, f.pods, f.market = fit.Resources{}, 0, market{}
 	}
 	for _, k := range p.kinds {
-		k.offers = nil
+		k.market = market{}
 		if k.family != nil {
 			k.family.expect(k, k.pending)
 		}

@@ -66,6 +66,7 @@ type planner struct {
 	units    []*unit
 	kinds    map[*fit.Class]*kind
 	families map[string]*family
+	forSale  *family        // all pools that may be bought from
 	stepped  map[*Node]bool // nodes whose next step is decided
 }
 
@@ -73,6 +74,7 @@ type planner struct {
 type pool struct {
 	*PoolState
 	key    string        // the name without regard to case
+	number int           // in the order of names
 	offers fit.Resources // what a new machine has for pods
 	// zones are what a new machine looks like in each zone, with the machines
 	// that are there or on their way; one for a pool without zones.
@@ -115,7 +117,7 @@ func newPlanner(s Snapshot) *planner {
 }
 
 func (p *planner) addPool(state *PoolState) {
-	po := &pool{PoolState: state, key: strings.ToLower(state.Name)}
+	po := &pool{PoolState: state, key: strings.ToLower(state.Name), number: len(p.pools)}
 	if po.Shape != nil {
 		po.offers = po.Shape.Offers(p.snapshot.Daemons)
 		po.zones = zonesOf(state)
