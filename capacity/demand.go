@@ -235,8 +235,8 @@ func (p *planner) byAge() []run {
 	return runs
 }
 
-// bySize are the units in the order in which they pack best: the largest
-// first. Before size come priority, that the pod is there, and having waited
+// bySize are the units in the order in which they pack best: those that keep
+// others of their kind off their machine first, then the largest. Before that come priority, that the pod is there, and having waited
 // for so long that a machine should have come.
 func (p *planner) bySize() []run {
 	type key struct {
@@ -280,6 +280,7 @@ func (p *planner) bySize() []run {
 			boolCompare(a.expected, b.expected),
 			-cmp.Compare(a.priority, b.priority),
 			boolCompare(b.overdue, a.overdue),
+			cmp.Compare(p.mostOf(runs[i]), p.mostOf(runs[j])),
 			-cmp.Compare(sizeOf(runs[i]), sizeOf(runs[j])),
 		)
 	})
@@ -288,6 +289,17 @@ func (p *planner) bySize() []run {
 		sorted = append(sorted, runs[i])
 	}
 	return sorted
+}
+
+// mostOf is how many pods of the run one machine takes, whatever its size. Those
+// of which each needs a machine of its own come first: others fill what these
+// leave free.
+func (p *planner) mostOf(r run) int {
+	if r.kind == nil || !r.kind.tied {
+		return mostExpected
+	}
+	p.join(r.kind)
+	return p.mostOnOne(r.kind)
 }
 
 func sizeOf(r run) float64 {

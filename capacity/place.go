@@ -1,6 +1,9 @@
 package capacity
 
 import (
+	"cmp"
+	"math"
+
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
@@ -30,7 +33,7 @@ func (p *planner) serve() {
 		p.undo()
 		p.smallMachines = small
 		p.sortBins(largestFirst)
-		if o := p.attempt(bySize, must); o.complete && (len(o.unplaced) < len(best.unplaced) || o.cost < best.cost) {
+		if o := p.attempt(bySize, must); o.complete && o.compare(best) < 0 {
 			best = o
 			again = func() { p.smallMachines = small; p.sortBins(largestFirst); p.attempt(bySize, must) }
 			if o.bought == 0 {
@@ -53,6 +56,17 @@ type outcome struct {
 	cost float64
 	// complete is false if the attempt was given up.
 	complete bool
+}
+
+// compare orders outcomes, the better one first: fewer units without a place,
+// less money, fewer machines.
+func (o outcome) compare(other outcome) int {
+	const cent = 1e4 // sums of the same prices in another order differ a little
+	return cmp.Or(
+		cmp.Compare(len(o.unplaced), len(other.unplaced)),
+		cmp.Compare(math.Round(o.cost*cent), math.Round(other.cost*cent)),
+		cmp.Compare(o.bought, other.bought),
+	)
 }
 
 // attempt places the runs in that order. It is given up when a unit that must
