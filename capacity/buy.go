@@ -68,11 +68,19 @@ func (p *planner) familyOf(in func(*pool) bool) *family {
 	return f
 }
 
-// join finds the kind's family.
-func (p *planner) join(k *kind) {
-	if k.family != nil {
+// joinAll finds every kind's family, so that a market knows all of its demand.
+func (p *planner) joinAll() {
+	if p.allJoined {
 		return
 	}
+	p.allJoined = true
+	for _, k := range p.kinds {
+		p.join(k)
+	}
+}
+
+// join finds the kind's family.
+func (p *planner) join(k *kind) {
 	k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
 	k.fits = slices.ContainsFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
 	k.family.expect(k, k.pending)
@@ -103,7 +111,7 @@ const manyKinds = 32
 
 // marketFor returns the offers of the kind's family, the cheapest first.
 func (p *planner) marketFor(k *kind) []offer {
-	p.join(k)
+	p.joinAll()
 	f := k.family
 	m, pods := &k.market, k.pending
 	alone := func(po *pool) float64 {

@@ -298,7 +298,7 @@ func (p *planner) mostOf(r run) int {
 	if r.kind == nil || !r.kind.tied {
 		return mostExpected
 	}
-	p.join(r.kind)
+	p.joinAll()
 	return p.mostOnOne(r.kind)
 }
 
