@@ -66,8 +66,10 @@ type planner struct {
 	units    []*unit
 	kinds    map[*fit.Class]*kind
 	families map[string]*family
-	forSale  *family        // all pools that may be bought from
-	stepped  map[*Node]bool // nodes whose next step is decided
+	forSale  *family // all pools that may be bought from
+	// allJoined is true once every kind has its family.
+	allJoined bool
+	stepped   map[*Node]bool // nodes whose next step is decided
 }
 
 // pool is a PoolState in the planning.
