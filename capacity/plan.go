@@ -15,6 +15,7 @@ func Plan(s Snapshot) Decision {
 	p := newPlanner(s)
 	p.holdNominated()
 	p.addUnits()
+	p.expect()
 	p.serve()
 	p.keepBuffers()
 	p.release()
@@ -135,6 +136,31 @@ func (p *planner) addPool(state *PoolState) {
 			po.zoneOf(i.Zone).machines++
 		}
 	}
+}
+
+// expect tells the world which machines may be bought, if there are pods that
+// have to be spread over them.
+func (p *planner) expect() {
+	if !p.anyTied() {
+		return
+	}
+	for _, po := range p.pools {
+		if po.Refused == "" && p.closed(po) == "" {
+			for _, z := range po.zones {
+				p.world.Expect(z.shape)
+			}
+		}
+	}
+}
+
+// anyTied reports whether a rule of some waiting pod looks at other pods.
+func (p *planner) anyTied() bool {
+	for _, k := range p.kinds {
+		if k.tied {
+			return true
+		}
+	}
+	return false
 }
 
 // sorted returns the list in order, the list itself if it is.

@@ -39,11 +39,7 @@ type present struct {
 // present returns nil if no rule looks at other pods: then there is room now
 // for whatever has a place on a ready node.
 func (p *planner) present() *present {
-	tied := false
-	for _, k := range p.kinds {
-		tied = tied || k.tied
-	}
-	if !tied {
+	if !p.anyTied() {
 		return nil
 	}
 	now := &present{world: fit.NewWorld(), places: map[string]*fit.Place{}}

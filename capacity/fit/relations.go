@@ -312,10 +312,15 @@ func (w *World) domainsOf(c *Class, r *spreadRule) *domains {
 	if known, ok := w.spread[k]; ok {
 		return known
 	}
-	d := &domains{tally: tally{axis: w.axis(r.key)}, rule: r, class: c, levels: map[int]int{}}
+	d := &domains{tally: tally{axis: w.axis(r.key)}, rule: r, class: c}
 	w.spread[k] = d
 	for _, p := range w.places[:w.tallied] {
 		d.enter(p, w.counts(d, p))
+	}
+	for _, p := range w.expected {
+		if value, ok := d.axis.number(p); ok && !d.expects(value) && w.counts(d, p) {
+			d.expect(value)
+		}
 	}
 	if r.counts {
 		w.crowd(r.who).countBy(d)

@@ -14,6 +14,8 @@ type World struct {
 	storage
 	// scratch is what node selectors are matched against.
 	scratch corev1.Node
+	// expected are machines that may come.
+	expected []*Place
 	// fresh are the labels of machines that do not exist yet.
 	fresh map[*Shape]map[string]string
 }
@@ -52,6 +54,15 @@ func (w *World) Add(shape *Shape, name string, free Resources, standing []Count)
 		}
 	}
 	return p
+}
+
+// Expect says that a machine of that shape may come, before any pod is judged.
+// Pods that have to spread over the machines that do not exist yet have to
+// spread over its domains too.
+func (w *World) Expect(shape *Shape) {
+	p := &Place{index: none}
+	w.form(p, shape, Resources{})
+	w.expected = append(w.expected, p)
 }
 
 // Reshape turns a place without planned pods that does not exist yet into
