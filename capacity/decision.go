@@ -21,7 +21,8 @@ type Decision struct {
 	Approvals []Approval
 	// Reasons say why each gated pod still waits.
 	Reasons []Reason
-	// Placements are where the demand has its place in this plan.
+	// Placements are where the demand has its place in this plan, in the order in
+	// which it was placed.
 	Placements []Placement
 	// NextLook is when time alone may change the decision; zero for never.
 	NextLook time.Time

@@ -137,7 +137,8 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
 }
 
-// record notes where the demand has its place.
+// record notes where the demand has its place, in the order in which it was
+// placed.
 func (p *planner) record() {
 	number := map[*bin]int{}
 	for _, b := range p.bins {
@@ -145,16 +146,18 @@ func (p *planner) record() {
 			number[b] = len(number) + 1
 		}
 	}
-	for _, u := range p.units {
-		for _, m := range u.members {
-			if m.pod == nil || m.bin == nil {
-				continue
+	for _, r := range p.order {
+		for _, u := range r.units {
+			for _, m := range u.members {
+				if m.pod == nil || m.bin == nil {
+					continue
+				}
+				placement := Placement{Pod: m.pod.Key, UID: m.pod.UID, Node: m.bin.name()}
+				if m.bin.node == nil {
+					placement.Pool, placement.Machine = m.bin.pool.Name, number[m.bin]
+				}
+				p.decision.Placements = append(p.decision.Placements, placement)
 			}
-			placement := Placement{Pod: m.pod.Key, UID: m.pod.UID, Node: m.bin.name()}
-			if m.bin.node == nil {
-				placement.Pool, placement.Machine = m.bin.pool.Name, number[m.bin]
-			}
-			p.decision.Placements = append(p.decision.Placements, placement)
 		}
 	}
 }

@@ -74,6 +74,7 @@ func (o outcome) compare(other outcome) int {
 // of room has a node kept free for it.
 func (p *planner) attempt(runs []run, must func(*unit) bool) outcome {
 	var o outcome
+	p.order = runs
 	p.count(runs)
 	p.soonestFree = nil
 	for _, r := range runs {

@@ -64,7 +64,9 @@ type planner struct {
 	// until they are needed.
 	soonestFree []*bin
 
-	units    []*unit
+	units []*unit
+	// order is that in which the units were placed.
+	order    []run
 	kinds    map[*fit.Class]*kind
 	families map[string]*family
 	forSale  *family // all pools that may be bought from

@@ -8,15 +8,22 @@ import (
 // that has waited for as long as it wants to whether it may or not.
 func (p *planner) release() {
 	now := p.present()
+	admitted := map[*unit]bool{}
+	for _, r := range p.order {
+		for _, u := range r.units {
+			if u.ready() && now.admit(u) {
+				admitted[u] = true
+			}
+		}
+	}
 	for _, u := range p.units {
-		ready := u.ready() && now.admit(u)
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated {
 				continue
 			}
 			r := Release{Pod: m.pod.Key, UID: m.pod.UID}
 			switch {
-			case ready:
+			case admitted[u]:
 				r.Node = m.bin.name()
 			case m.pod.MaxWait == 0 || p.before(m.pod.Created.Add(m.pod.MaxWait)):
 				continue
