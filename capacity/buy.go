@@ -265,12 +265,11 @@ func (p *planner) downsize() {
 		return cmp.Or(cmp.Compare(f.price(a), f.price(b)), boolCompare(b.Spot, a.Spot))
 	})
 	for _, b := range p.bins[p.bought:] {
-		content := b.pool.offers.Sub(b.place.Free)
 		for _, po := range cheapest {
 			if f.price(po) >= f.price(b.pool) {
 				break
 			}
-			if po.offers.Holds(content) && (f.priced || len(po.offers.Scalar) <= len(b.pool.offers.Scalar)) && p.closed(po) == "" && p.exchange(b, po) {
+			if (f.priced || len(po.offers.Scalar) <= len(b.pool.offers.Scalar)) && p.closed(po) == "" && p.exchange(b, po) {
 				break
 			}
 		}
@@ -280,43 +279,21 @@ func (p *planner) downsize() {
 // exchange makes the machine to buy one of another pool, if that takes all the
 // pods that are planned for it.
 func (p *planner) exchange(b *bin, po *pool) bool {
-	before, contents := b.pool, b.contents
-	p.become(b, po)
-	if p.fill(b, contents) {
-		return true
+	content, z := b.pool.offers.Sub(b.place.Free), po.nextZone()
+	if !po.offers.Holds(content) {
+		return false
 	}
-	p.become(b, before)
-	for _, c := range contents {
-		b.put(p.world, c.Class, c.N)
-	}
-	return false
-}
-
-// become makes the machine to buy an empty one of the pool.
-func (p *planner) become(b *bin, po *pool) {
 	for _, c := range b.contents {
-		p.world.Lift(b.place, c.Class, c.N)
+		if c.Class.Pool != "" && !po.is(c.Class.Pool) || z.shape.Admits(c.Class, "") != "" {
+			return false
+		}
+	}
+	if !p.world.Exchange(b.place, z.shape, po.offers.Sub(content)) {
+		return false
 	}
 	p.spend(b, -1)
-	b.pool, b.zone, b.contents, b.planned = po, po.nextZone(), nil, 0
+	b.pool, b.zone = po, z
 	p.spend(b, 1)
-	p.world.Reshape(b.place, b.zone.shape, po.offers)
-}
-
-// fill plans the pods for the machine for as long as it takes them.
-func (p *planner) fill(b *bin, contents []fit.Count) bool {
-	for _, c := range contents {
-		n := c.N
-		if p.world.Tied(c.Class) {
-			n = 1
-		}
-		for done := 0; done < c.N; done += n {
-			if p.check(b, c.Class).Why != "" || b.place.Free.Count(c.Class.Requests, n) < n {
-				return false
-			}
-			b.put(p.world, c.Class, n)
-		}
-	}
 	return true
 }
 

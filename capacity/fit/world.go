@@ -65,17 +65,33 @@ func (w *World) Expect(shape *Shape) {
 	w.expected = append(w.expected, p)
 }
 
-// Reshape turns a place without planned pods that does not exist yet into
-// another one.
-func (w *World) Reshape(p *Place, shape *Shape, free Resources) {
-	tallied := p.index < w.tallied
-	if tallied {
-		w.detach(p)
+// Exchange turns a place that does not exist yet into one of another shape that
+// leaves so much room, with all that is planned for it, and reports whether it
+// did: it does not if a rule about other pods could tell the shapes apart.
+func (w *World) Exchange(p *Place, shape *Shape, free Resources) bool {
+	if p.index < w.tallied && !w.alike(p, shape) {
+		return false
 	}
 	w.form(p, shape, free)
-	if tallied {
-		w.attach(p)
+	return true
+}
+
+// alike reports whether the place would count for the same if it had the shape.
+func (w *World) alike(p *Place, shape *Shape) bool {
+	for key := range w.axes {
+		value, ok := p.shape.Labels[key]
+		if other, okToo := shape.Labels[key]; ok != okToo || value != other {
+			return false
+		}
 	}
+	as := &Place{index: none}
+	w.form(as, shape, Resources{})
+	for _, d := range w.spread {
+		if d.in[p.index] != w.counts(d, as) {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *World) form(p *Place, shape *Shape, free Resources) {

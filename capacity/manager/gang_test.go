@@ -68,7 +68,9 @@ func TestWhatIsLeftOfAGangFollows(t *testing.T) {
 
 func TestGangsThatAreGoneAreForgotten(t *testing.T) {
 	s := newStore(time.Now)
-	p := gatedPod(func(p *corev1.Pod) { p.Annotations[api.GangAnnotation], p.Annotations[api.GangSizeAnnotation] = "g", "3" })
+	p := gatedPod(func(p *corev1.Pod) {
+		p.Annotations[api.GangAnnotation], p.Annotations[api.GangSizeAnnotation] = "g", "3"
+	})
 	s.set(&p)
 	s.set(&p)
 	s.remove(&p)
