@@ -170,7 +170,6 @@ func (p *planner) addBins() {
 		b.number, b.room = i, p.room(b.place.Free)
 	}
 	p.bought = len(p.bins)
-	p.sortBins(longestFirst)
 }
 
 // binOf returns the bin of the node with that name, nil if it takes no pods.

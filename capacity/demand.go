@@ -215,6 +215,12 @@ type run struct {
 	kind  *kind // nil for a gang
 }
 
+// like reports whether the two single pods are placed alike.
+func (u *unit) like(other *unit) bool {
+	a, b := u.members[0], other.members[0]
+	return !u.gang && a.kind == b.kind && (a.pod == nil) == (b.pod == nil) && u.buys == other.buys && u.leader.Priority == other.leader.Priority
+}
+
 // byAge are the units in the order in which they came: priority, then age.
 func (p *planner) byAge() []run {
 	var runs []run
@@ -222,7 +228,7 @@ func (p *planner) byAge() []run {
 		last := len(runs) - 1
 		switch {
 		case u.incomplete():
-		case last >= 0 && !u.gang && runs[last].kind == u.members[0].kind && runs[last].units[0].buys == u.buys:
+		case last >= 0 && !u.gang && runs[last].units[0].like(u):
 			runs[last].units = append(runs[last].units, u)
 		default:
 			r := run{units: p.units[i : i+1 : i+1]}
@@ -290,6 +296,21 @@ func (p *planner) bySize() []run {
 	}
 	return sorted
 }
+
+// apartFirst are the runs with those first that keep others of their kind off
+// their machine, within the same priority.
+func (p *planner) apartFirst(byAge []run) []run {
+	return slices.SortedStableFunc(slices.Values(byAge), func(a, b run) int {
+		return cmp.Or(
+			boolCompare(a.expected(), b.expected()),
+			-cmp.Compare(a.units[0].leader.Priority, b.units[0].leader.Priority),
+			cmp.Compare(p.mostOf(a), p.mostOf(b)),
+		)
+	})
+}
+
+// expected reports whether the run's pods are yet to be created.
+func (r run) expected() bool { return r.units[0].members[0].pod == nil }
 
 // mostOf is how many pods of the run one machine takes, whatever its size. Those
 // of which each needs a machine of its own come first: others fill what these

@@ -7,44 +7,58 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// fewPods is the most units for which a second way to pack them is tried: among
-// more of them the difference of a machine or two is lost.
+// fewPods is the most units for which small machines are tried where these cost
+// the same as large ones: among more units the difference of a machine or two
+// is lost.
 const fewPods = 500
 
+// way is a way to place the demand.
+type way struct {
+	runs []run
+	bins func(a, b *bin) int
+	// smallMachines has more and smaller machines bought at the same price.
+	smallMachines bool
+}
+
 // serve finds a place for every unit that may have one. Who comes first is
-// served first, unless serving the largest first serves as many for less money.
+// served first, unless another order serves as many for less money.
 func (p *planner) serve() {
-	byAge := p.byAge()
-	best := p.attempt(byAge, nil)
-	if best.bought == 0 && (len(best.unplaced) == 0 || !p.roomForAll()) {
+	best := way{runs: p.byAge(), bins: longestFirst}
+	known := p.attempt(best, nil)
+	if known.bought == 0 && (len(known.unplaced) == 0 || !p.roomForAll()) {
 		return
 	}
 	dispensable := map[*unit]bool{}
-	for _, u := range best.unplaced {
+	for _, u := range known.unplaced {
 		dispensable[u] = u.reserved == nil
 	}
 	must := func(u *unit) bool { return !dispensable[u] }
-	bySize := p.bySize()
-	again := func() { p.attempt(byAge, nil) }
-	for _, small := range []bool{false, true} {
-		if small && len(p.units) > fewPods {
-			break
-		}
+	for _, w := range p.otherWays(best.runs) {
 		p.undo()
-		p.smallMachines = small
-		p.sortBins(largestFirst)
-		if o := p.attempt(bySize, must); o.complete && o.compare(best) < 0 {
-			best = o
-			again = func() { p.smallMachines = small; p.sortBins(largestFirst); p.attempt(bySize, must) }
-			if o.bought == 0 {
-				return
-			}
+		o := p.attempt(w, must)
+		if !o.complete || o.compare(known) >= 0 {
+			continue
+		}
+		if best, known = w, o; o.bought == 0 {
+			return
 		}
 	}
 	p.undo()
-	p.smallMachines = false
-	p.sortBins(longestFirst)
-	again()
+	p.attempt(best, nil)
+}
+
+// otherWays are ways to place the demand that may need fewer machines than to
+// do so in the order of age.
+func (p *planner) otherWays(byAge []run) []way {
+	bySize := p.bySize()
+	ways := []way{{runs: bySize, bins: largestFirst}}
+	if len(p.units) <= fewPods {
+		ways = append(ways, way{runs: bySize, bins: largestFirst, smallMachines: true})
+	}
+	if p.anyTied() {
+		ways = append(ways, way{runs: p.apartFirst(byAge), bins: largestFirst})
+	}
+	return ways
 }
 
 // outcome is what came of placing everything in some order.
@@ -69,15 +83,16 @@ func (o outcome) compare(other outcome) int {
 	)
 }
 
-// attempt places the runs in that order. It is given up when a unit that must
+// attempt places the demand in some way. It is given up when a unit that must
 // have a place finds none. Without such units, whoever finds no place for want
 // of room has a node kept free for it.
-func (p *planner) attempt(runs []run, must func(*unit) bool) outcome {
+func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 	var o outcome
-	p.order = runs
-	p.count(runs)
+	p.order, p.smallMachines = w.runs, w.smallMachines
+	p.sortBins(w.bins)
+	p.count(w.runs)
 	p.soonestFree = nil
-	for _, r := range runs {
+	for _, r := range w.runs {
 		p.placeRun(r)
 		for _, u := range r.units {
 			if u.placed {
