@@ -47,14 +47,16 @@ type pools struct {
 	states   map[string]*poolState // by name
 	err      error                 // of the last read
 	nodes    []string              // VMIDs of the cluster's nodes
+	look     bool                  // a node's machine is not known: list all of them
 	inFlight map[string]bool       // VMIDs whose deletion was accepted, until its outcome is known
 }
 
 type poolState struct {
 	capacity.PoolState
-	writes   int  // counts requests, so that older reads are not believed
-	outdated bool // the capacity is known to be another one: read it first
-	learned  bool // the shape is that of a node of this cluster
+	writes   int       // counts requests, so that older reads are not believed
+	outdated bool      // the capacity is known to be another one: read it first
+	listed   time.Time // when the machines were listed last
+	learned  bool      // the shape is that of a node of this cluster
 	boots    []time.Duration
 	refusals int
 }
@@ -110,24 +112,39 @@ func (p *pools) busy() bool {
 		return true
 	}
 	for _, s := range p.states {
-		if !s.Listed {
-			continue
-		}
-		if !s.Settled && s.Capacity != len(s.Instances) || s.outdated {
+		if s.Listed && s.changing() {
 			return true
-		}
-		for _, i := range s.Instances {
-			if i.State != capacity.InstanceRunning && i.State != capacity.InstanceStopped {
-				return true
-			}
 		}
 	}
 	return false
 }
 
-// refresh reads the pools and their machines.
+// changing reports whether the pool's machines are expected to change.
+func (s *poolState) changing() bool {
+	return s.outdated || !s.Settled && s.Capacity != len(s.Instances) || slices.ContainsFunc(s.Instances, func(i capacity.Instance) bool {
+		return i.State != capacity.InstanceRunning && i.State != capacity.InstanceStopped
+	})
+}
+
+// due reports whether the machines of a pool that was just read are to be
+// listed: the cloud allows few lists of each pool.
+func (p *pools) due(pool capacity.Pool) bool {
+	s := p.states[pool.Name]
+	return s == nil || !s.Listed || s.changing() || s.Capacity != pool.Capacity || p.now().Sub(s.listed) >= idleRefresh
+}
+
+// reading is what was read of a pool.
+type reading struct {
+	pool      capacity.Pool
+	listed    bool // instances are known, or err
+	instances []capacity.Instance
+	err       error
+}
+
+// refresh reads the pools, and the machines of those where something is
+// expected to change or has; all of them from time to time.
 func (p *pools) refresh(ctx context.Context) {
-	reading, cancel := context.WithTimeout(ctx, cloudTimeout)
+	limited, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	p.mu.Lock()
 	known, writes := capacity.Known{VMIDs: p.nodes}, map[string]int{}
@@ -135,21 +152,30 @@ func (p *pools) refresh(ctx context.Context) {
 		known.Pools = append(known.Pools, name)
 		writes[name] = s.writes
 	}
+	all := p.look
+	p.look = false
 	p.mu.Unlock()
 
 	slices.Sort(known.Pools)
-	list, err := p.cloud.Pools(reading, known)
+	list, err := p.cloud.Pools(limited, known)
 	if err != nil {
 		list = nil
 	}
-	instances, failures := make([][]capacity.Instance, len(list)), make([]error, len(list))
-	var lists sync.WaitGroup
+	readings := make([]reading, len(list))
+	p.mu.Lock()
 	for i, pool := range list {
-		lists.Go(func() {
-			if instances[i], failures[i] = p.cloud.Instances(reading, pool.Name); failures[i] != nil {
-				failures[i] = fmt.Errorf("list the machines of pool %s: %w", pool.Name, failures[i])
-			}
-		})
+		readings[i] = reading{pool: pool, listed: all || p.due(pool)}
+	}
+	p.mu.Unlock()
+	var lists sync.WaitGroup
+	for i := range readings {
+		if r := &readings[i]; r.listed {
+			lists.Go(func() {
+				if r.instances, r.err = p.cloud.Instances(limited, r.pool.Name); r.err != nil {
+					r.err = fmt.Errorf("list the machines of pool %s: %w", r.pool.Name, r.err)
+				}
+			})
+		}
 	}
 	lists.Wait()
 	if ctx.Err() != nil {
@@ -159,13 +185,18 @@ func (p *pools) refresh(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.err
-	if p.err = errors.Join(append(failures, err)...); p.err != nil && (before == nil || before.Error() != p.err.Error()) {
+	failures := []error{err}
+	for _, r := range readings {
+		failures = append(failures, r.err)
+	}
+	if p.err = errors.Join(failures...); p.err != nil && (before == nil || before.Error() != p.err.Error()) {
 		p.log.Error(p.err, "cannot read the pools; trying again")
 	}
+	p.look = p.look || all && p.err != nil
 	if err != nil {
 		return
 	}
-	p.adopt(list, instances, failures, writes)
+	p.adopt(readings, writes)
 	if before != nil && p.err == nil {
 		p.log.Info("pools discovered", "pools", describe(list))
 	}
@@ -174,13 +205,14 @@ func (p *pools) refresh(ctx context.Context) {
 // adopt takes over what was read. A pool whose machines could not be listed
 // stays as it was, without blinding the others; so does one that a request of
 // ours went to in between, since what was read of it is older.
-func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, failures []error, writes map[string]int) {
-	listed := map[string]bool{}
-	for i, pool := range list {
-		listed[pool.Name] = true
+func (p *pools) adopt(readings []reading, writes map[string]int) {
+	there := map[string]bool{}
+	for _, r := range readings {
+		pool := r.pool
+		there[pool.Name] = true
 		s := p.states[pool.Name]
 		switch {
-		case failures[i] != nil:
+		case r.err != nil:
 			continue
 		case s == nil:
 			s = &poolState{}
@@ -193,14 +225,17 @@ func (p *pools) adopt(list []capacity.Pool, instances [][]capacity.Instance, fai
 		if s.Growing {
 			pool.Capacity, pool.Settled = s.Capacity, false // what was read is older than the request under way
 		}
-		s.Pool, s.Listed, s.outdated = pool, true, false
-		s.Instances = deleting(instances[i], p.inFlight) // the list may be behind
+		s.Pool = pool
+		if r.listed {
+			s.Listed, s.listed, s.outdated = true, p.now(), false
+			s.Instances = deleting(r.instances, p.inFlight) // the list may be behind
+		}
 		if s.Shape == nil {
 			s.Shape = shapeFromCloud(pool)
 		}
 	}
 	for name, s := range p.states {
-		if !listed[name] {
+		if !there[name] {
 			s.Listed = false // what was learned is kept, in case it comes back
 		}
 	}
@@ -259,7 +294,7 @@ func (p *pools) snapshot() []capacity.PoolState {
 // for a read, since its pool is not known yet.
 func (p *pools) setNodes(vmids []string, unknown bool) {
 	p.mu.Lock()
-	p.nodes = vmids
+	p.nodes, p.look = vmids, p.look || unknown
 	p.mu.Unlock()
 	if unknown {
 		p.soon()

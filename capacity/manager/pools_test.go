@@ -31,6 +31,7 @@ type scriptedCloud struct {
 	blind     map[string]error // pools whose machines cannot be listed
 	asked     [][2]int
 	lists     int
+	listed    map[string]int // how often the machines of a pool were listed
 	known     capacity.Known // what the last list was told
 }
 
@@ -47,6 +48,10 @@ func (c *scriptedCloud) Pools(_ context.Context, known capacity.Known) ([]capaci
 func (c *scriptedCloud) Instances(_ context.Context, pool string) ([]capacity.Instance, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.listed == nil {
+		c.listed = map[string]int{}
+	}
+	c.listed[pool]++
 	if err := c.blind[pool]; err != nil {
 		return nil, err
 	}
@@ -255,6 +260,41 @@ func TestReadingIsPatientAndFollowsWhatIsExpected(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Azure allows few lists of a set's machines: a pool where nothing is expected
+// to change is left alone while another one is busy.
+func TestOnlyWhatChangesIsListed(t *testing.T) {
+	cloud := &scriptedCloud{others: []capacity.Pool{{Name: "big", Settled: true}}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		lists := func(want map[string]int, when string) {
+			t.Helper()
+			if diff := cmp.Diff(want, cloud.listed); diff != "" {
+				t.Errorf("lists of machines %s (-want +got):\n%s", when, diff)
+			}
+			cloud.listed = map[string]int{}
+		}
+		lists(map[string]int{"agents": 1, "big": 1}, "at first")
+		if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 0, To: 3}); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			p.refresh(t.Context())
+		}
+		lists(map[string]int{"agents": 3}, "while machines come")
+		cloud.pool.Settled, cloud.others[0].Capacity = true, 1
+		p.refresh(t.Context())
+		lists(map[string]int{"agents": 1, "big": 1}, "once one has settled and the other was changed by somebody")
+		cloud.others[0].Capacity = 1
+		p.refresh(t.Context())
+		lists(map[string]int{}, "while nothing changes")
+		p.setNodes(nil, true)
+		p.refresh(t.Context())
+		lists(map[string]int{"agents": 1, "big": 1}, "when a node is of no known machine")
+		time.Sleep(idleRefresh)
+		p.refresh(t.Context())
+		lists(map[string]int{"agents": 1, "big": 1}, "after a while")
+	})
 }
 
 func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
