@@ -33,6 +33,19 @@ func TestMinimum(t *testing.T) {
 	w.node("adopted") // the one that stays
 }
 
+// A pool that never had a machine, and whose tags do not say what one offers,
+// is known by its VM size.
+func TestFromZeroByVMSize(t *testing.T) {
+	w := newWorld(t, "bysize")
+	t.Parallel()
+	tidegate(t)
+	w.submit(w.pod("wide", "30", time.Second))
+	w.waits("wide", "NoPoolFits", "requests 30 cpu; the largest machine of any pool offers")
+	w.submit(w.pod("work", "7", time.Second))
+	w.phase("work", corev1.PodSucceeded)
+	w.atRest(1)
+}
+
 // A node that somebody wants to keep leaves its retirement, stays, and goes
 // when it is no longer kept.
 func TestKeep(t *testing.T) {

@@ -20,6 +20,8 @@ import (
 )
 
 const (
+	// subscription is the emulator's.
+	subscription = "/subscriptions/00000000-0000-4000-8000-000000000001"
 	// settle is how long fences stand before the last look: no request here
 	// lives longer than a moment.
 	settle = time.Second
@@ -70,6 +72,7 @@ var pools = map[string]map[string]string{
 	"strangers": nil,
 	"warn":      nil,
 	"full":      {api.MaxTag: "1"},
+	"bysize":    nil,
 	"twosmall":  {api.PriceTag: "0.4"},
 	"twolarge":  {api.PriceTag: "0.8"},
 }
@@ -88,7 +91,9 @@ func scaleSets() []emulator.ScaleSet {
 			set.Size, cpu, memory = "Standard_D16s_v5", "16", "64Gi"
 		}
 		const template = "k8s.io_cluster-autoscaler_node-template_"
-		set.Tags[template+"resources_cpu"], set.Tags[template+"resources_memory"] = cpu, memory
+		if name != "bysize" {
+			set.Tags[template+"resources_cpu"], set.Tags[template+"resources_memory"] = cpu, memory
+		}
 		if strings.HasPrefix(name, "two") {
 			set.Tags[template+"label_"+twoLabel] = "yes"
 			set.Node.Labels = map[string]string{twoLabel: "yes"}
@@ -111,6 +116,10 @@ func sharedRig(t *testing.T) *rig.Rig {
 			Azure: emulator.Config{
 				ScaleSets: scaleSets(), Limits: emulator.Limits{Off: true},
 				TokenLifetime: metav1.Duration{Duration: tokenLife},
+				Roles: []emulator.RoleAssignment{
+					{Identity: emulator.SystemAssignedName, Role: emulator.VirtualMachineContributor, Scope: subscription + "/resourceGroups/tidegate"},
+					{Identity: emulator.SystemAssignedName, Role: "Reader", Scope: subscription},
+				},
 			},
 		})
 	})
