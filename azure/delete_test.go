@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -107,6 +108,35 @@ func TestDeleteRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An instance ID that has come back belongs to another machine.
+func TestDeleteWithAnIDThatCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := tagged("agents", 2)
+		set.ReuseIDs = true
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{set}})
+		old := w.refs(t, "agents")[:1]
+		for _, step := range []func() (func(context.Context) error, error){
+			func() (func(context.Context) error, error) { return w.Delete(t.Context(), "agents", old) },
+			func() (func(context.Context) error, error) { return w.Grow(t.Context(), "agents", 1, 2) },
+		} {
+			wait, err := step()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := w.refs(t, "agents")
+		if _, err := w.Delete(t.Context(), "agents", old); err == nil || !strings.Contains(err.Error(), "nothing was deleted: instance 0 is VM") {
+			t.Errorf("error %v, want that the ID is another machine's now", err)
+		}
+		if diff := cmp.Diff(before, w.refs(t, "agents")); diff != "" {
+			t.Errorf("machines (-before +after):\n%s", diff)
+		}
+	})
 }
 
 // An answer that is lost after the deed is an error, and the next attempt

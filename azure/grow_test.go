@@ -318,35 +318,6 @@ func TestWaitEndsWithContext(t *testing.T) {
 	})
 }
 
-// As long as Retry-After says nothing is sent, and afterwards it is.
-func TestStaysAwayAfter429(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 0), tagged("big", 0)}})
-		fault := answer(actionWriteSet, 429, "TooManyRequests", "Slow down.", 600)
-		fault.Count = 1
-		w.emulated.AddFaults(fault)
-		for range 5 {
-			_, err := w.Grow(t.Context(), "agents", 0, 1)
-			growError(t, err)
-			time.Sleep(time.Minute)
-		}
-		if n := w.sent(http.MethodPatch); n != 1 {
-			t.Errorf("%d PATCH requests were sent within 5 minutes of a Retry-After of 10, want 1", n)
-		}
-		if _, err := w.Grow(t.Context(), "big", 0, 1); err != nil {
-			t.Errorf("the limit of one set stopped another: %v", err)
-		}
-		_, err := w.Grow(t.Context(), "agents", 0, 1)
-		if g := growError(t, err); g.RetryAfter != 5*time.Minute {
-			t.Errorf("RetryAfter %s after half of 10 minutes, want 5m", g.RetryAfter)
-		}
-		time.Sleep(5 * time.Minute)
-		if _, err := w.Grow(t.Context(), "agents", 0, 1); err != nil {
-			t.Errorf("after 10 minutes: %v", err)
-		}
-	})
-}
-
 // What is submitted for one pool goes one after the other, so that the second
 // reads what the first wrote; other pools do not wait.
 func TestSubmissionsOfAPoolAreSerialised(t *testing.T) {
