@@ -58,3 +58,12 @@ func OfferOf(it *cloudprovider.InstanceType, o *cloudprovider.Offering) Offer {
 		Labels: labels, Allocatable: it.Allocatable(), Price: o.Price,
 	}
 }
+
+// Price is what the machines cost together for an hour.
+func Price(machines []Offer) float64 {
+	sum := 0.0
+	for _, m := range machines {
+		sum += m.Price
+	}
+	return sum
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/bench/mix"
 	"github.com/tidegate-k3s/tidegate/bench/tidegate"
+	"github.com/tidegate-k3s/tidegate/bench/verify"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -47,8 +48,8 @@ func TestPackingQuality(t *testing.T) {
 	median, worst := (ratios[demands/2-1]+ratios[demands/2])/2, ratios[demands-1]
 	t.Logf("price of the machines bought ÷ lower bound, %d demands: median %.3f, 90th percentile %.3f, worst %.3f, all together %.3f",
 		demands, median, ratios[demands*9/10], worst, float64(bought)/float64(bound))
-	if median > 1.05 || worst > 2 {
-		t.Errorf("median %.3f and worst %.3f; want at most 1.05 and 2", median, worst)
+	if median > 1.03 || worst > 1.8 {
+		t.Errorf("median %.3f and worst %.3f; want at most 1.03 and 1.8", median, worst)
 	}
 }
 
@@ -107,19 +108,23 @@ func planned(t *testing.T, seed int64, shapes []Shape, demand []Items) int64 {
 			})
 		}
 	}
-	pools := tidegate.Pools(offers, len(pods))
-	decision := capacity.Plan(tidegate.Snapshot(pods, pools))
-	for _, reason := range decision.Reasons {
-		if reason.Code != capacity.ReasonMachinesComing {
-			t.Fatalf("demand %d: pod %s has no place: %s", seed, reason.Pod.Name, reason.Text)
-		}
+	decision := capacity.Plan(tidegate.Snapshot(pods, tidegate.Pools(offers, len(pods))))
+	bought, err := tidegate.Purchase(decision, offers)
+	if err != nil {
+		t.Fatalf("demand %d: %v", seed, err)
 	}
-	price := 0.0
-	for _, g := range decision.Grows {
-		i := slices.IndexFunc(pools, func(p capacity.PoolState) bool { return p.Name == g.Pool })
-		price += float64(g.To-g.From) * pools[i].Settings.PricePerHour
+	var machines []verify.Machine
+	for _, m := range bought.Machines {
+		machines = append(machines, verify.Machine{Allocatable: m.Allocatable})
 	}
-	return int64(math.Round(price * unitsPerPrice))
+	findings, err := verify.Check(pods, machines, bought.Machine)
+	if err != nil {
+		t.Fatalf("demand %d: %v", seed, err)
+	}
+	for _, f := range findings {
+		t.Fatalf("demand %d: pod %s: %s", seed, f.Pod.Name, f.Why)
+	}
+	return int64(math.Round(mix.Price(bought.Machines) * unitsPerPrice))
 }
 
 func quantities(amounts []int64) corev1.ResourceList {

@@ -14,8 +14,8 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// perNode is how many pods run on each node of a Cluster.
-const perNode = 10
+// On each node of a Cluster run so many pods, the first of which are DaemonSets'.
+const perNode, daemonsPerNode = 10, 2
 
 // Cluster is one whose nodes are full but for less than a CPU: the pods that
 // wait need machines that are not there yet.
@@ -26,10 +26,10 @@ type Cluster struct {
 }
 
 // NewCluster has so many nodes of the 16-CPU machines of the Market, with ten
-// pods on each, and so many pods that wait. Its pools may buy so many machines
-// each, and were asked for them already if coming is true.
-func NewCluster(nodes, waiting, headroom int, coming bool) *Cluster {
-	c := &Cluster{waiting: Sized(waiting)}
+// pods on each, two of them DaemonSets', and these pods that wait. Its pools may
+// buy so many machines each, and were asked for them already if coming is true.
+func NewCluster(nodes int, waiting []*corev1.Pod, headroom int, coming bool) *Cluster {
+	c := &Cluster{waiting: waiting}
 	for _, p := range tidegate.Pools(Market(), 0) {
 		if p.VMSize == "d16" {
 			c.pools = append(c.pools, p)
@@ -41,7 +41,10 @@ func NewCluster(nodes, waiting, headroom int, coming bool) *Cluster {
 		pool.Instances = append(pool.Instances, n.Instance)
 		c.nodes = append(c.nodes, n)
 		for j := range perNode {
-			p := pod(fmt.Sprintf("%s-%d", n.Name, j), 1530, int64(1+j%4)<<30)
+			p := daemon(fmt.Sprintf("%s-%d", n.Name, j), j)
+			if j >= daemonsPerNode {
+				p = pod(p.Name, 1900, int64(1+j%4)<<30)
+			}
 			p.Spec.NodeName = n.Name
 			c.running = append(c.running, p)
 		}
@@ -55,6 +58,13 @@ func NewCluster(nodes, waiting, headroom int, coming bool) *Cluster {
 		}
 	}
 	return c
+}
+
+// daemon is a pod of the DaemonSet with that number.
+func daemon(name string, number int) *corev1.Pod {
+	p := pod(name, 100, int64(64+number)<<20)
+	p.Labels = map[string]string{"daemon": fmt.Sprint(number)}
+	return p
 }
 
 // node is a ready machine of the pool.
@@ -79,12 +89,21 @@ func (c *Cluster) Snapshot() capacity.Snapshot {
 	compiler := fit.NewCompiler()
 	bound := map[string][]*capacity.Pod{}
 	for i, p := range c.running {
-		bound[p.Spec.NodeName] = append(bound[p.Spec.NodeName], &capacity.Pod{
+		on := &capacity.Pod{
 			Key: types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Class: compiler.Bound(p), Node: p.Spec.NodeName,
-			Created: tidegate.Now.Add(-time.Hour), Bound: tidegate.Now.Add(-time.Hour), Ends: tidegate.Now.Add(time.Duration(i) * time.Second),
-		})
+			Created: tidegate.Now.Add(-time.Hour), Bound: tidegate.Now.Add(-time.Hour),
+		}
+		if i%perNode < daemonsPerNode {
+			on.Work = capacity.Daemon
+		} else {
+			on.Ends = tidegate.Now.Add(time.Duration(i) * time.Second)
+		}
+		bound[on.Node] = append(bound[on.Node], on)
 	}
 	s := capacity.Snapshot{Now: tidegate.Now, Pools: c.pools, Waiting: tidegate.Waiting(compiler, c.waiting)}
+	for i := range daemonsPerNode {
+		s.Daemons = append(s.Daemons, compiler.Class(daemon("", i), ""))
+	}
 	for _, n := range c.nodes {
 		loaded := *n
 		loaded.Load = capacity.NewLoad(bound[n.Name])
@@ -93,11 +112,10 @@ func (c *Cluster) Snapshot() capacity.Snapshot {
 	return s
 }
 
-// Finish is the snapshot after the first pod of the node with that number has
-// finished; it shares all that has not changed.
+// Finish is the snapshot after a pod of the node with that number has finished; it shares all that has not changed.
 func Finish(s capacity.Snapshot, number int) capacity.Snapshot {
 	changed := *s.Nodes[number]
-	changed.Load = capacity.NewLoad(changed.Load.Pods[1:])
+	changed.Load = capacity.NewLoad(changed.Load.Pods[:perNode-1])
 	s.Nodes = slices.Clone(s.Nodes)
 	s.Nodes[number] = &changed
 	return s

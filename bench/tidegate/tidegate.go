@@ -3,6 +3,7 @@
 package tidegate
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func Pools(offers []mix.Offer, most int) []capacity.PoolState {
 	for _, o := range offers {
 		pools = append(pools, capacity.PoolState{
 			Pool: capacity.Pool{
-				Name:     strings.Join([]string{o.InstanceType, o.Zone, o.CapacityType}, "-"),
+				Name:     poolOf(o),
 				Settings: api.PoolSettings{Max: most, PricePerHour: o.Price},
 				VMSize:   o.InstanceType,
 				Zones:    []string{o.Zone},
@@ -37,6 +38,10 @@ func Pools(offers []mix.Offer, most int) []capacity.PoolState {
 		})
 	}
 	return pools
+}
+
+func poolOf(o mix.Offer) string {
+	return strings.Join([]string{o.InstanceType, o.Zone, o.CapacityType}, "-")
 }
 
 // Snapshot is a cluster without nodes in which the pods wait at the gate.
@@ -57,6 +62,50 @@ func Waiting(compiler *fit.Compiler, pods []*corev1.Pod) []*capacity.Pod {
 		})
 	}
 	return waiting
+}
+
+// Bought is what a decision buys for the pods.
+type Bought struct {
+	// Machines are the machines, and Machine the number of the one of each pod
+	// by UID; a pod without a place is missing.
+	Machines []mix.Offer
+	Machine  map[types.UID]int
+}
+
+// Purchase returns what the decision buys where nothing runs yet.
+func Purchase(d capacity.Decision, offers []mix.Offer) (Bought, error) {
+	byPool := make(map[string]mix.Offer, len(offers))
+	for _, o := range offers {
+		byPool[poolOf(o)] = o
+	}
+	b := Bought{Machine: make(map[types.UID]int, len(d.Placements))}
+	for _, g := range d.Grows {
+		for range g.To - g.From {
+			b.Machines = append(b.Machines, byPool[g.Pool])
+		}
+	}
+	// The plan numbers the machines; those of a pool are alike.
+	next := map[string][]int{}
+	for i, o := range b.Machines {
+		next[poolOf(o)] = append(next[poolOf(o)], i)
+	}
+	numbers := map[int]int{}
+	for _, p := range d.Placements {
+		at, known := numbers[p.Machine]
+		if !known {
+			free := next[p.Pool]
+			if len(free) == 0 {
+				return Bought{}, fmt.Errorf("pod %s has its place on a machine of %s that the plan does not buy", p.Pod, p.Pool)
+			}
+			at, next[p.Pool] = free[0], free[1:]
+			numbers[p.Machine] = at
+		}
+		if poolOf(b.Machines[at]) != p.Pool {
+			return Bought{}, fmt.Errorf("the plan has machine %d in two pools", p.Machine)
+		}
+		b.Machine[p.UID] = at
+	}
+	return b, nil
 }
 
 // Machines is how many the decision buys.

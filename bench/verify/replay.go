@@ -13,7 +13,7 @@ type replay struct {
 	domains  map[string][]domain // by topology key
 	used     []corev1.ResourceList
 	tallies  map[tallyKey]*tally
-	placed   []Placement
+	placed   []placement
 }
 
 // domain is one value of a topology key.
@@ -42,9 +42,9 @@ func newReplay(machines []Machine) *replay {
 
 // inOrder puts the pods onto their machines in this order, trying those whose
 // rules do not hold yet again and again, and returns those that never fit.
-func (r *replay) inOrder(waiting []Placement) []Placement {
+func (r *replay) inOrder(waiting []placement) []placement {
 	for {
-		var blocked []Placement
+		var blocked []placement
 		for _, p := range waiting {
 			if r.objection(p) != "" {
 				blocked = append(blocked, p)
@@ -62,10 +62,10 @@ func (r *replay) inOrder(waiting []Placement) []Placement {
 // spreadingFirst looks for an order itself. Pods that spread come first, for as
 // long as they can, since any pod may make a domain too full for them; another
 // pod comes before them only where it fills a domain that one of them waits for.
-func (r *replay) spreadingFirst(placements []Placement) []Placement {
-	var spreading, others []Placement
+func (r *replay) spreadingFirst(placements []placement) []placement {
+	var spreading, others []placement
 	for _, p := range placements {
-		if len(p.Pod.Spec.TopologySpreadConstraints) > 0 {
+		if len(p.pod.Spec.TopologySpreadConstraints) > 0 {
 			spreading = append(spreading, p)
 		} else {
 			others = append(others, p)
@@ -74,8 +74,8 @@ func (r *replay) spreadingFirst(placements []Placement) []Placement {
 	spreading = r.inOrder(spreading)
 	for len(spreading) > 0 {
 		short := r.shortOf(spreading)
-		i := slices.IndexFunc(others, func(p Placement) bool {
-			return slices.ContainsFunc(short, func(s shortage) bool { return s.endsWith(p, r.machines[p.Machine]) }) && r.objection(p) == ""
+		i := slices.IndexFunc(others, func(p placement) bool {
+			return slices.ContainsFunc(short, func(s shortage) bool { return s.endsWith(p, r.machines[p.machine]) }) && r.objection(p) == ""
 		})
 		if i < 0 {
 			break
@@ -95,13 +95,13 @@ type shortage struct {
 	fewest int
 }
 
-func (r *replay) shortOf(blocked []Placement) []shortage {
+func (r *replay) shortOf(blocked []placement) []shortage {
 	var short []shortage
 	for _, p := range blocked {
-		for i := range p.Pod.Spec.TopologySpreadConstraints {
-			c := &p.Pod.Spec.TopologySpreadConstraints[i]
-			key, t := r.matching(c.TopologyKey, c.LabelSelector, p.Pod.Namespace)
-			s := shortage{t, key, r.fewest(p.Pod, c.TopologyKey, t)}
+		for i := range p.pod.Spec.TopologySpreadConstraints {
+			c := &p.pod.Spec.TopologySpreadConstraints[i]
+			key, t := r.matching(c.TopologyKey, c.LabelSelector, p.pod.Namespace)
+			s := shortage{t, key, r.fewest(p.pod, c.TopologyKey, t)}
 			if !slices.Contains(short, s) {
 				short = append(short, s)
 			}
@@ -110,40 +110,40 @@ func (r *replay) shortOf(blocked []Placement) []shortage {
 	return short
 }
 
-func (s shortage) endsWith(p Placement, on Machine) bool {
-	return s.tally.count[on.Labels[s.key.topology]] == s.fewest && s.key.namespace == p.Pod.Namespace && matches(s.tally.selector, p.Pod.Labels)
+func (s shortage) endsWith(p placement, on Machine) bool {
+	return s.tally.count[on.Labels[s.key.topology]] == s.fewest && s.key.namespace == p.pod.Namespace && matches(s.tally.selector, p.pod.Labels)
 }
 
 // objection says which rule keeps the pod off its machine now, "" for none.
-func (r *replay) objection(p Placement) string {
-	node := r.machines[p.Machine]
+func (r *replay) objection(p placement) string {
+	node := r.machines[p.machine]
 	switch {
 	case !r.room(p):
 		return "resources"
-	case !selected(p.Pod, node.Labels):
+	case !selected(p.pod, node.Labels):
 		return "node selector or node affinity"
 	}
-	for i := range p.Pod.Spec.TopologySpreadConstraints {
-		if c := &p.Pod.Spec.TopologySpreadConstraints[i]; !r.evenly(p.Pod, node, c) {
+	for i := range p.pod.Spec.TopologySpreadConstraints {
+		if c := &p.pod.Spec.TopologySpreadConstraints[i]; !r.evenly(p.pod, node, c) {
 			return "topology spread over " + c.TopologyKey
 		}
 	}
-	for _, term := range affinity(p.Pod) {
-		_, t := r.matching(term.TopologyKey, term.LabelSelector, p.Pod.Namespace)
+	for _, term := range affinity(p.pod) {
+		_, t := r.matching(term.TopologyKey, term.LabelSelector, p.pod.Namespace)
 		domain, ok := node.Labels[term.TopologyKey]
-		first := t.total == 0 && matches(term.LabelSelector, p.Pod.Labels)
+		first := t.total == 0 && matches(term.LabelSelector, p.pod.Labels)
 		if !ok || t.count[domain] == 0 && !first {
 			return "pod affinity in " + term.TopologyKey
 		}
 	}
-	for _, term := range antiAffinity(p.Pod) {
-		_, t := r.matching(term.TopologyKey, term.LabelSelector, p.Pod.Namespace)
+	for _, term := range antiAffinity(p.pod) {
+		_, t := r.matching(term.TopologyKey, term.LabelSelector, p.pod.Namespace)
 		if domain, ok := node.Labels[term.TopologyKey]; ok && t.count[domain] > 0 {
 			return "its anti-affinity in " + term.TopologyKey
 		}
 	}
 	for key, t := range r.tallies {
-		if domain, ok := node.Labels[key.topology]; ok && key.owners && t.count[domain] > 0 && key.namespace == p.Pod.Namespace && matches(t.selector, p.Pod.Labels) {
+		if domain, ok := node.Labels[key.topology]; ok && key.owners && t.count[domain] > 0 && key.namespace == p.pod.Namespace && matches(t.selector, p.pod.Labels) {
 			return "another pod's anti-affinity in " + key.topology
 		}
 	}
@@ -185,28 +185,28 @@ func (r *replay) fewest(pod *corev1.Pod, key string, t *tally) int {
 }
 
 // put binds the pod to its machine.
-func (r *replay) put(p Placement) {
-	for name, q := range requests(p.Pod) {
-		sum := r.used[p.Machine][name]
+func (r *replay) put(p placement) {
+	for name, q := range requests(p.pod) {
+		sum := r.used[p.machine][name]
 		sum.Add(q)
-		r.used[p.Machine][name] = sum
+		r.used[p.machine][name] = sum
 	}
-	for _, term := range antiAffinity(p.Pod) {
+	for _, term := range antiAffinity(p.pod) {
 		// Those that have the term are counted from the first of them on.
-		r.tally(tallyKey{term.TopologyKey, text(term.LabelSelector), p.Pod.Namespace, true}, term.LabelSelector)
+		r.tally(tallyKey{term.TopologyKey, text(term.LabelSelector), p.pod.Namespace, true}, term.LabelSelector)
 	}
 	r.placed = append(r.placed, p)
 	for key, t := range r.tallies {
-		t.record(key, p, r.machines[p.Machine])
+		t.record(key, p, r.machines[p.machine])
 	}
 }
 
 // room reports whether the machine still has what the pod requests.
-func (r *replay) room(p Placement) bool {
-	for name, want := range requests(p.Pod) {
-		sum := r.used[p.Machine][name]
+func (r *replay) room(p placement) bool {
+	for name, want := range requests(p.pod) {
+		sum := r.used[p.machine][name]
 		sum.Add(want)
-		if sum.Cmp(r.machines[p.Machine].Allocatable[name]) > 0 {
+		if sum.Cmp(r.machines[p.machine].Allocatable[name]) > 0 {
 			return false
 		}
 	}

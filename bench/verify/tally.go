@@ -30,25 +30,25 @@ func (r *replay) tally(key tallyKey, s *metav1.LabelSelector) *tally {
 		t = &tally{selector: s, count: map[string]int{}}
 		r.tallies[key] = t
 		for _, p := range r.placed {
-			t.record(key, p, r.machines[p.Machine])
+			t.record(key, p, r.machines[p.machine])
 		}
 	}
 	return t
 }
 
 // record counts the pod if it is one of those that the key names.
-func (t *tally) record(key tallyKey, p Placement, on Machine) {
+func (t *tally) record(key tallyKey, p placement, on Machine) {
 	domain, ok := on.Labels[key.topology]
-	if !ok || p.Pod.Namespace != key.namespace {
+	if !ok || p.pod.Namespace != key.namespace {
 		return
 	}
 	counts := false
 	if key.owners {
-		for _, term := range antiAffinity(p.Pod) {
+		for _, term := range antiAffinity(p.pod) {
 			counts = counts || term.TopologyKey == key.topology && text(term.LabelSelector) == key.selector
 		}
 	} else {
-		counts = matches(t.selector, p.Pod.Labels)
+		counts = matches(t.selector, p.pod.Labels)
 	}
 	if counts {
 		t.count[domain]++

@@ -4,7 +4,6 @@
 package verify
 
 import (
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,63 +18,54 @@ type Machine struct {
 	Allocatable corev1.ResourceList
 }
 
-// Placement says which of the machines, by number, a pod was planned for.
-type Placement struct {
-	Pod     *corev1.Pod
-	Machine int
+// Finding is a pod whose place breaks a rule, or that has none.
+type Finding struct {
+	Pod *corev1.Pod
+	Why string
 }
 
-// shown bounds how many findings an error lists.
-const shown = 5
-
-// Check reports how the placements break a rule of kube-scheduler, or leave
-// one of the pods out; nil if they do neither.
+// Check judges a plan in which each pod has the machine with that number, by
+// UID, and returns what breaks a rule of kube-scheduler; the pods come in the
+// order in which the planner took them up. It fails on pods with rules that it
+// does not know.
 //
 // Topology spread and pod affinity have to hold when a pod is bound and not
-// afterwards, so the placements are replayed: all machines are there, and pod
-// after pod is put onto its machine. It is enough if there is one order in
-// which the rules of each pod hold at its turn; two are tried, the given one and
-// one of the replay's own.
-func Check(pods []*corev1.Pod, machines []Machine, placements []Placement) error {
-	var found []error
-	report := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
-
-	places := make(map[types.UID]int, len(placements))
-	for _, p := range placements {
-		if p.Machine < 0 || p.Machine >= len(machines) {
-			return fmt.Errorf("pod %s is on machine %d of %d", p.Pod.Name, p.Machine, len(machines))
-		}
-		if _, twice := places[p.Pod.UID]; twice {
-			report("pod %s is placed twice", p.Pod.Name)
-		}
-		places[p.Pod.UID] = p.Machine
-	}
+// afterwards, so the plan is replayed: all machines are there, and pod after pod
+// is put onto its own. It is enough if there is one order in which the rules of
+// each hold at its turn; two are tried, the given one and one of the replay's
+// own.
+func Check(pods []*corev1.Pod, machines []Machine, places map[types.UID]int) ([]Finding, error) {
+	var found []Finding
+	var placed []placement
 	for _, p := range pods {
 		if err := readable(p); err != nil {
-			return err
+			return nil, err
 		}
-		if _, placed := places[p.UID]; !placed {
-			report("pod %s has no place", p.Name)
+		at, ok := places[p.UID]
+		if !ok || at < 0 || at >= len(machines) {
+			found = append(found, Finding{p, "it has no place"})
+			continue
 		}
-	}
-	if len(placements) > len(pods) {
-		report("%d pods are placed, there are %d", len(placements), len(pods))
+		placed = append(placed, placement{p, at})
 	}
 	r := newReplay(machines)
-	left := r.inOrder(placements)
+	left := r.inOrder(placed)
 	if len(left) > 0 {
 		again := newReplay(machines)
-		if other := again.spreadingFirst(placements); len(other) < len(left) {
+		if other := again.spreadingFirst(placed); len(other) < len(left) {
 			r, left = again, other
 		}
 	}
 	for _, p := range left {
-		report("pod %s does not fit machine %d: %s", p.Pod.Name, p.Machine, r.objection(p))
+		found = append(found, Finding{p.pod, r.objection(p)})
 	}
-	if len(found) > shown {
-		found = append(found[:shown], fmt.Errorf("and %d more", len(found)-shown))
-	}
-	return errors.Join(found...)
+	return found, nil
+}
+
+// placement is a pod and the number of its machine.
+type placement struct {
+	pod     *corev1.Pod
+	machine int
 }
 
 // readable refuses pods with rules that this package does not judge.

@@ -1,10 +1,18 @@
+// Command compare plans the pods of Karpenter's scheduling benchmark with
+// Karpenter and with Tidegate, side by side, and checks both plans.
 package main
 
 import (
 	"fmt"
 	"os"
-	"strconv"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/bench/karpenter"
 	"github.com/tidegate-k3s/tidegate/bench/mix"
@@ -13,38 +21,138 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
+// sizes are those of Karpenter's benchmark, from 100 pods on.
+var sizes = []int{100, 500, 1_000}
+
+// headline is the size that the last line is about.
+const headline = 10_000
+
 func main() {
-	for _, a := range os.Args[1:] {
-		n, _ := strconv.Atoi(a)
-		pods := mix.Pods(n)
-		cat := mix.InstanceTypes()
-		t := time.Now()
-		pools := tidegate.Pools(mix.Offers(cat), n)
-		t1 := time.Now()
-		s := tidegate.Snapshot(pods, pools)
-		t2 := time.Now()
-		d := capacity.Plan(s)
-		t3 := time.Now()
-		m := 0
-		for _, g := range d.Grows {
-			m += g.To - g.From
-		}
-		fmt.Println(n, "pools", t1.Sub(t), "compile", t2.Sub(t1), "plan", t3.Sub(t2), "machines", m)
-		r, err := karpenter.Run(pods, cat)
-		if err != nil {
-			panic(err)
-		}
-		fmt.Println("karpenter", r.Prepare, r.Solve, len(r.Machines))
-		var ms []verify.Machine
-		for i, o := range r.Machines {
-			o.Labels["kubernetes.io/hostname"] = fmt.Sprint(i)
-			ms = append(ms, verify.Machine{Labels: o.Labels, Allocatable: o.Allocatable})
-		}
-		var pl []verify.Placement
-		for _, p := range r.Order {
-			pl = append(pl, verify.Placement{Pod: p, Machine: r.Machine[p.UID]})
-		}
-		t = time.Now()
-		fmt.Println(verify.Check(pods, ms, pl), time.Since(t))
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
 	}
+}
+
+func run() error {
+	var summary string
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "pods\tplanner\tseconds\tpods/s\tprepared in\tmachines\tprice/h\tmisplaced\tratio\t")
+	for _, size := range sizes {
+		pods := mix.Pods(size)
+		theirs, err := runKarpenter(pods)
+		if err != nil {
+			return err
+		}
+		ours, err := runTidegate(pods)
+		if err != nil {
+			return err
+		}
+		ratio := theirs.took.Seconds() / ours.took.Seconds()
+		theirs.print(table, size, "Karpenter", "")
+		ours.print(table, size, "Tidegate", fmt.Sprintf("%.0f", ratio))
+		if err := table.Flush(); err != nil {
+			return fmt.Errorf("print the table: %w", err)
+		}
+		if size == headline {
+			summary = fmt.Sprintf("ratio=%.0f machines=%d/%d", ratio, len(ours.machines), len(theirs.machines))
+			if ours.misplaced > 0 {
+				return fmt.Errorf("Tidegate's plan for %d pods breaks rules: %s", size, ours.why)
+			}
+		}
+	}
+	fmt.Println(summary)
+	return nil
+}
+
+// outcome is one planner's plan and what it took.
+type outcome struct {
+	// took is the median time of a plan, and prepared that of what comes before.
+	took, prepared time.Duration
+	machines       []mix.Offer
+	// misplaced counts the pods whose place breaks a rule, and why names some.
+	misplaced int
+	why       string
+}
+
+func (o *outcome) print(table *tabwriter.Writer, pods int, planner, ratio string) {
+	fmt.Fprintf(table, "%d\t%s\t%.4f\t%.0f\t%.4f\t%d\t%.2f\t%d\t%s\t\n", pods, planner,
+		o.took.Seconds(), float64(pods)/o.took.Seconds(), o.prepared.Seconds(), len(o.machines), mix.Price(o.machines), o.misplaced, ratio)
+}
+
+func runKarpenter(pods []*corev1.Pod) (*outcome, error) {
+	catalogue := mix.InstanceTypes()
+	var result karpenter.Result
+	o, err := measure(func() (took, prepared time.Duration, err error) {
+		result, err = karpenter.Run(pods, catalogue)
+		return result.Solve, result.Prepare, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, o.judge(result.Order, result.Machines, result.Machine)
+}
+
+func runTidegate(pods []*corev1.Pod) (*outcome, error) {
+	offers := mix.Offers(mix.InstanceTypes())
+	var decision capacity.Decision
+	o, err := measure(func() (took, prepared time.Duration, err error) {
+		began := time.Now()
+		pools := tidegate.Pools(offers, len(pods))
+		ready := time.Now()
+		// Compiling the pods counts: Karpenter, too, reads each pod's requests
+		// and rules within the time that its benchmark takes.
+		decision = capacity.Plan(tidegate.Snapshot(pods, pools))
+		return time.Since(ready), ready.Sub(began), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	bought, err := tidegate.Purchase(decision, offers)
+	if err != nil {
+		return nil, err
+	}
+	return o, o.judge(pods, bought.Machines, bought.Machine)
+}
+
+// judge has the plan verified.
+func (o *outcome) judge(pods []*corev1.Pod, machines []mix.Offer, places map[types.UID]int) error {
+	o.machines = machines
+	var nodes []verify.Machine
+	for i, m := range machines {
+		labels := map[string]string{corev1.LabelHostname: fmt.Sprintf("machine-%d", i)}
+		for key, value := range m.Labels {
+			labels[key] = value
+		}
+		nodes = append(nodes, verify.Machine{Labels: labels, Allocatable: m.Allocatable})
+	}
+	findings, err := verify.Check(pods, nodes, places)
+	if err != nil {
+		return err
+	}
+	o.misplaced = len(findings)
+	var some []string
+	for _, f := range findings[:min(3, len(findings))] {
+		some = append(some, f.Pod.Name+": "+f.Why)
+	}
+	o.why = strings.Join(some, "; ")
+	return nil
+}
+
+// measure runs a planner until it has run for two seconds, but no more than
+// eleven times, and returns the median times.
+func measure(once func() (took, prepared time.Duration, err error)) (*outcome, error) {
+	const enough, most = 2 * time.Second, 11
+	var tooks, prepares []time.Duration
+	for began := time.Now(); len(tooks) == 0 || time.Since(began) < enough && len(tooks) < most; {
+		runtime.GC()
+		took, prepared, err := once()
+		if err != nil {
+			return nil, err
+		}
+		tooks, prepares = append(tooks, took), append(prepares, prepared)
+	}
+	slices.Sort(tooks)
+	slices.Sort(prepares)
+	return &outcome{took: tooks[len(tooks)/2], prepared: prepares[len(prepares)/2]}, nil
 }
