@@ -3,7 +3,7 @@
 
 DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pods $(PODS)) $(if $(DURATION),--duration $(DURATION))
 
-.PHONY: demo sim test lint cluster build image
+.PHONY: demo sim test lint cluster build image bench-plan
 
 build: ## Build tidegate into bin/.
 	CGO_ENABLED=0 go build -trimpath -o bin/tidegate ./cmd/tidegate
@@ -22,6 +22,7 @@ test: ## Unit tests, then the end-to-end tests on the real control plane.
 	go test ./...
 	cd e2e && go run ./cmd/cluster -build-only
 	cd e2e && go test -count=1 -timeout 40m ./...
+	cd bench && go test ./...
 
 lint: ## gofmt, go vet and staticcheck, on every module.
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt on:"; gofmt -l .; exit 1; }
@@ -30,10 +31,19 @@ lint: ## gofmt, go vet and staticcheck, on every module.
 	cd e2e && go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
 	cd e2e && go tool -modfile=../tools/go.mod staticcheck ./...
+	cd bench && go vet ./...
+	cd bench && go tool -modfile=../tools/go.mod staticcheck ./...
 
 cluster: ## Keep a control plane running and print how to reach it.
 	cd e2e && go build -o ../bin/cluster ./cmd/cluster
 	cd e2e && exec ../bin/cluster
+
+bench-plan: ## Measure the planner, and Karpenter's beside it; see docs/performance.md.
+	mkdir -p bin
+	cd bench && go test -run '^$$' -bench . -benchtime 20x ./scenario
+	cd bench && go test -count=1 -v -run TestPackingQuality ./packing
+	cd bench && go run ./cmd/growth -dir ../bin
+	cd bench && go run ./cmd/compare
 
 image: ## Build the container image with docker, podman or buildah.
 	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build -t docker.io/library/tidegate:latest .
