@@ -86,8 +86,25 @@ func node(name string, pool *capacity.PoolState) *capacity.Node {
 // Snapshot compiles every pod's class and makes every node's load: what is to
 // be done when nothing is known yet.
 func (c *Cluster) Snapshot() capacity.Snapshot {
-	compiler := fit.NewCompiler()
-	bound := map[string][]*capacity.Pod{}
+	s := capacity.Snapshot{Now: tidegate.Now, Pools: c.pools}
+	var bound map[string][]*capacity.Pod
+	tidegate.Settle(fit.NewCompiler(), func(compiler *fit.Compiler) {
+		bound, s.Waiting, s.Daemons = c.bound(compiler), tidegate.Waiting(compiler, c.waiting), nil
+		for i := range daemonsPerNode {
+			s.Daemons = append(s.Daemons, compiler.Class(daemon("", i), ""))
+		}
+	})
+	for _, n := range c.nodes {
+		loaded := *n
+		loaded.Load = capacity.NewLoad(bound[n.Name])
+		s.Nodes = append(s.Nodes, &loaded)
+	}
+	return s
+}
+
+// bound converts the pods that run, by node.
+func (c *Cluster) bound(compiler *fit.Compiler) map[string][]*capacity.Pod {
+	bound := make(map[string][]*capacity.Pod, len(c.nodes))
 	for i, p := range c.running {
 		on := &capacity.Pod{
 			Key: types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, UID: p.UID, Class: compiler.Bound(p), Node: p.Spec.NodeName,
@@ -100,16 +117,7 @@ func (c *Cluster) Snapshot() capacity.Snapshot {
 		}
 		bound[on.Node] = append(bound[on.Node], on)
 	}
-	s := capacity.Snapshot{Now: tidegate.Now, Pools: c.pools, Waiting: tidegate.Waiting(compiler, c.waiting)}
-	for i := range daemonsPerNode {
-		s.Daemons = append(s.Daemons, compiler.Class(daemon("", i), ""))
-	}
-	for _, n := range c.nodes {
-		loaded := *n
-		loaded.Load = capacity.NewLoad(bound[n.Name])
-		s.Nodes = append(s.Nodes, &loaded)
-	}
-	return s
+	return bound
 }
 
 // Finish is the snapshot after a pod of the node with that number has finished; it shares all that has not changed.

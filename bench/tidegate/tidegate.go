@@ -46,7 +46,18 @@ func poolOf(o mix.Offer) string {
 
 // Snapshot is a cluster without nodes in which the pods wait at the gate.
 func Snapshot(pods []*corev1.Pod, pools []capacity.PoolState) capacity.Snapshot {
-	return capacity.Snapshot{Now: Now, Pools: pools, Waiting: Waiting(fit.NewCompiler(), pods)}
+	s := capacity.Snapshot{Now: Now, Pools: pools}
+	Settle(fit.NewCompiler(), func(compiler *fit.Compiler) { s.Waiting = Waiting(compiler, pods) })
+	return s
+}
+
+// Settle compiles pods again until the compiler has learned nothing new from
+// them: which labels tell pods apart depends on all their selectors.
+func Settle(compiler *fit.Compiler, compile func(*fit.Compiler)) {
+	for known := -1; compiler.Generation() != known; {
+		known = compiler.Generation()
+		compile(compiler)
+	}
 }
 
 // Waiting converts pods that wait at the gate.

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -112,15 +113,15 @@ func runTidegate(pods []*corev1.Pod) (*outcome, error) {
 	return o, o.judge(pods, bought.Machines, bought.Machine)
 }
 
-// judge has the plan verified.
+// judge has the plan verified, in a cluster where one empty machine of each
+// offer stands too: a plan does not spread over the zones by using one of those
+// that are for sale, nor over hosts by having few.
 func (o *outcome) judge(pods []*corev1.Pod, machines []mix.Offer, places map[types.UID]int) error {
 	o.machines = machines
 	var nodes []verify.Machine
-	for i, m := range machines {
-		labels := map[string]string{corev1.LabelHostname: fmt.Sprintf("machine-%d", i)}
-		for key, value := range m.Labels {
-			labels[key] = value
-		}
+	for i, m := range slices.Concat(machines, mix.Offers(mix.InstanceTypes()[:1])) {
+		labels := maps.Clone(m.Labels)
+		labels[corev1.LabelHostname] = fmt.Sprintf("machine-%d", i)
 		nodes = append(nodes, verify.Machine{Labels: labels, Allocatable: m.Allocatable})
 	}
 	findings, err := verify.Check(pods, nodes, places)
