@@ -40,7 +40,7 @@ cluster: ## Keep a control plane running and print how to reach it.
 
 bench-plan: ## Measure the planner, and Karpenter's beside it; see docs/performance.md.
 	mkdir -p bin
-	cd bench && go test -run '^$$' -bench . -benchtime 20x ./scenario
+	cd bench && go test -run '^$$' -bench . ./scenario
 	cd bench && go test -count=1 -v -run TestPackingQuality ./packing
 	cd bench && go run ./cmd/growth -dir ../bin
 	cd bench && go run ./cmd/compare
