@@ -119,6 +119,9 @@ const (
 	StatusConfigMap = "tidegate-status"
 	// StatusKey is the ConfigMap's key that holds the published Status as JSON.
 	StatusKey = "status.json"
+	// BasisKey is the key that holds what a dry run needs of the pools, as JSON
+	// in the planner's own terms.
+	BasisKey = "basis.json"
 	// ObserveOnlyAnnotation on StatusConfigMap pauses Tidegate; see ObserveOnly.
 	ObserveOnlyAnnotation = Group + "/observe-only"
 )

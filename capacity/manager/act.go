@@ -36,8 +36,8 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	m.lanes.pods.replace(pods)
 	if problem := m.pools.failure(); errors.Is(problem, errUnread) {
 		d.Reasons = nil // in a moment there is more to say
-	} else if status, changed := m.publisher.changed(m.publisher.status(o, problem)); changed {
-		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, status) }})
+	} else if data := m.publisher.data(o, problem); m.publisher.changed(data) {
+		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, data) }})
 	}
 	for _, r := range d.Reasons {
 		if pod := o.pod(r.UID); pod != nil && !says(pod, r) {

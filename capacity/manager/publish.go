@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 type publisher struct {
 	client kubernetes.Interface
 	mu     sync.Mutex
-	last   string           // what was published last
-	pools  []api.PoolStatus // as they were known last, to an earlier leader perhaps
+	last   map[string]string // what was published last, by key
+	pools  []api.PoolStatus  // as they were known last, to an earlier leader perhaps
 }
 
 // load reads what an earlier leader published; nothing is not an error. It
@@ -50,9 +51,9 @@ func (p *publisher) load(ctx context.Context) (api.Status, error) {
 	return status, err
 }
 
-// status is what is to be published. While no pool is known those that were
-// known last stay: what was learned of them must not be lost.
-func (p *publisher) status(o *observation, problem error) api.Status {
+// data is what is to be published, by key. While no pool is known those that
+// were known last stay: what was learned of them must not be lost.
+func (p *publisher) data(o *observation, problem error) map[string]string {
 	status := publishedStatus(o.snapshot)
 	status.ObserveOnly = o.observeOnly
 	if problem != nil {
@@ -64,33 +65,34 @@ func (p *publisher) status(o *observation, problem error) api.Status {
 		status.Pools = p.pools
 	}
 	p.pools = status.Pools
-	return status
+	return map[string]string{api.StatusKey: encode(status), api.BasisKey: encode(basisOf(o.snapshot))}
 }
 
-// changed encodes the status and reports whether it is to be published.
-func (p *publisher) changed(status api.Status) (string, bool) {
-	text, err := json.Marshal(status)
+func encode(what any) string {
+	text, err := json.Marshal(what)
 	if err != nil {
-		panic(fmt.Sprintf("encode the status: %v", err)) // its types always encode
+		panic(fmt.Sprintf("encode what is published: %v", err)) // its types always encode
 	}
+	return string(text)
+}
+
+// changed reports whether the data is to be published.
+func (p *publisher) changed(data map[string]string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return string(text), string(text) != p.last
+	return !maps.Equal(data, p.last)
 }
 
-// publish writes the status, and nothing else, to its ConfigMap, and makes that
-// if it is not there.
-func (p *publisher) publish(ctx context.Context, text string) error {
+// publish writes the data, and nothing else, to its ConfigMap, and makes that if
+// it is not there.
+func (p *publisher) publish(ctx context.Context, data map[string]string) error {
 	configMaps := p.client.CoreV1().ConfigMaps(api.Namespace)
 	configMap := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: api.StatusConfigMap},
-		Data:       map[string]string{api.StatusKey: text},
+		Data:       data,
 	}
-	patch, err := json.Marshal(map[string]any{"data": configMap.Data})
-	if err != nil {
-		return fmt.Errorf("encode the status: %w", err)
-	}
-	_, err = configMaps.Patch(ctx, api.StatusConfigMap, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: api.ManagedBy})
+	patch := encode(map[string]any{"data": data})
+	_, err := configMaps.Patch(ctx, api.StatusConfigMap, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: api.ManagedBy})
 	if apierrors.IsNotFound(err) {
 		_, err = configMaps.Create(ctx, configMap, metav1.CreateOptions{FieldManager: api.ManagedBy})
 	}
@@ -99,14 +101,14 @@ func (p *publisher) publish(ctx context.Context, text string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last = text
+	p.last = data
 	return nil
 }
 
-func (m *Manager) publish(ctx context.Context, text string) error {
+func (m *Manager) publish(ctx context.Context, data map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	err := m.write("publish", func() error { return m.publisher.publish(ctx, text) })
+	err := m.write("publish", func() error { return m.publisher.publish(ctx, data) })
 	if err != nil {
 		m.report(err, "cannot publish the status")
 	}

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -74,22 +75,24 @@ func TestPublishTouchesTheStatusOnly(t *testing.T) {
 			client := fake.NewClientset(objects...)
 			p := &publisher{client: client}
 			status := api.Status{Pools: []api.PoolStatus{{Name: "agents"}}}
-			text, changed := p.changed(status)
-			if !changed {
+			data := map[string]string{api.StatusKey: encode(status), api.BasisKey: "{}"}
+			if !p.changed(data) {
 				t.Fatal("nothing to publish, though nothing was")
 			}
-			if err := p.publish(t.Context(), text); err != nil {
+			if err := p.publish(t.Context(), data); err != nil {
 				t.Fatal(err)
 			}
-			if _, changed := p.changed(status); changed {
-				t.Error("the same status would be published again")
+			if p.changed(maps.Clone(data)) {
+				t.Error("the same would be published again")
 			}
 			got, err := client.CoreV1().ConfigMaps(api.Namespace).Get(t.Context(), api.StatusConfigMap, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Data[api.StatusKey] != text {
-				t.Errorf("published %q, want %q", got.Data[api.StatusKey], text)
+			for key, text := range data {
+				if got.Data[key] != text {
+					t.Errorf("published as %s %q, want %q", key, got.Data[key], text)
+				}
 			}
 			if len(objects) > 0 && (got.Annotations["somebody"] == "" || got.Data["other"] == "") {
 				t.Errorf("annotations %v, data %v: want what is others' kept", got.Annotations, got.Data)
@@ -108,11 +111,11 @@ func TestPublishIsTriedAgainAfterAFailure(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), api.StatusConfigMap, errors.New("no role"))
 	})
 	p := &publisher{client: client}
-	text, _ := p.changed(api.Status{})
-	if err := p.publish(t.Context(), text); !apierrors.IsForbidden(err) {
+	data := map[string]string{api.StatusKey: "{}"}
+	if err := p.publish(t.Context(), data); !apierrors.IsForbidden(err) {
 		t.Errorf("error %v, want forbidden", err)
 	}
-	if _, changed := p.changed(api.Status{}); !changed {
+	if !p.changed(data) {
 		t.Error("a status that could not be published counts as published")
 	}
 }
@@ -187,7 +190,7 @@ func TestWhatWasLearnedOutlivesARestart(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if diff := cmp.Diff(tc.want, w.publisher.last); diff != "" {
+			if diff := cmp.Diff(tc.want, w.publisher.last[api.StatusKey]); diff != "" {
 				t.Errorf("published (-want +got):\n%s", diff)
 			}
 		})
