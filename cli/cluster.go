@@ -2,9 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/manager"
 )
 
 // Cluster is what the reports are made of.
@@ -28,10 +33,29 @@ type Cluster struct {
 	Lease *coordinationv1.Lease
 	Nodes []corev1.Node
 	// Pods are those that are not finished.
-	Pods []corev1.Pod
+	Pods       []corev1.Pod
+	Jobs       []batchv1.Job
+	DaemonSets []appsv1.DaemonSet
 }
 
-// ReadCluster reads what status and explain show. Nothing of Tidegate's being
+// Decision is what a leader would decide now. It fails if no leader has
+// published what it knows of the pools.
+func (c Cluster) Decision() (capacity.Decision, error) {
+	const remedy = "it takes a leader that has read them once: tidegate status says whether there is one"
+	if c.Published == nil {
+		return capacity.Decision{}, errors.New("nothing is known of the pools: " + remedy)
+	}
+	basis, ok, err := manager.ParseBasis(c.Published)
+	if err != nil {
+		return capacity.Decision{}, fmt.Errorf("%w; is the leader of another version than this command?", err)
+	}
+	if !ok {
+		return capacity.Decision{}, errors.New("nothing is known of the pools: " + remedy)
+	}
+	return manager.DryRun(c.Now, basis, c.Pods, c.Nodes, c.Jobs, c.DaemonSets), nil
+}
+
+// ReadCluster reads what the reports are made of. Nothing of Tidegate's being
 // there is not an error: the reports say so.
 func ReadCluster(ctx context.Context, client kubernetes.Interface, now func() time.Time) (Cluster, error) {
 	var c Cluster
@@ -65,6 +89,16 @@ func ReadCluster(ctx context.Context, client kubernetes.Interface, now func() ti
 		return c, readError("the pods of all namespaces", err)
 	}
 	c.Pods = pods.Items
+	jobs, err := client.BatchV1().Jobs(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return c, readError("the Jobs of all namespaces", err)
+	}
+	c.Jobs = jobs.Items
+	daemonSets, err := client.AppsV1().DaemonSets(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return c, readError("the DaemonSets of all namespaces", err)
+	}
+	c.DaemonSets = daemonSets.Items
 	c.Now = now()
 	return c, nil
 }

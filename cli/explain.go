@@ -15,6 +15,7 @@ import (
 	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // Explanation is one pod's story.
@@ -30,6 +31,9 @@ type Explanation struct {
 	// Wishes are what it says to Tidegate, Mistakes what cannot be read of that.
 	Wishes   []string `json:"wishes,omitempty"`
 	Mistakes []string `json:"mistakes,omitempty"`
+	// Pools say of each pool whether a new machine of it would hold the pod; only
+	// for a pod that has no node yet.
+	Pools []string `json:"pools,omitempty"`
 	// Next says what the submitter can do, if anything.
 	Next string `json:"next,omitempty"`
 	// History are the pod's events, oldest first.
@@ -42,28 +46,53 @@ type Moment struct {
 	Text string    `json:"text"`
 }
 
-// ReadPod reads a pod and its events.
-func ReadPod(ctx context.Context, client kubernetes.Interface, namespace, name string) (*corev1.Pod, []corev1.Event, error) {
+// Story is what an explanation is made of.
+type Story struct {
+	// Now is when it was read.
+	Now    time.Time
+	Pod    *corev1.Pod
+	Events []corev1.Event
+	// Status is what the leader has published.
+	Status api.Status
+}
+
+// ReadStory reads a pod, its events and the pools.
+func ReadStory(ctx context.Context, client kubernetes.Interface, namespace, name string, now func() time.Time) (Story, error) {
+	var s Story
 	pod, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil, fmt.Errorf("there is no pod %q in namespace %q: name another with --namespace", name, namespace)
+		return s, fmt.Errorf("there is no pod %q in namespace %q: name another with --namespace", name, namespace)
 	}
 	if err != nil {
-		return nil, nil, readError("pod "+namespace+"/"+name, err)
+		return s, readError("pod "+namespace+"/"+name, err)
 	}
 	events, err := client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("involvedObject.uid", string(pod.UID)).String(),
 	})
 	if err != nil {
-		return nil, nil, readError("the events of namespace "+namespace, err)
+		return s, readError("the events of namespace "+namespace, err)
 	}
-	return pod, events.Items, nil
+	published, err := readPublished(ctx, client)
+	if err != nil {
+		return s, err
+	}
+	if published != nil {
+		if s.Status, err = api.ParseStatus(published); err != nil {
+			return s, err
+		}
+	}
+	s.Now, s.Pod, s.Events = now(), pod, events.Items
+	return s, nil
 }
 
-// Explain tells the pod's story as of now.
-func Explain(now time.Time, pod *corev1.Pod, events []corev1.Event) Explanation {
-	e := Explanation{Namespace: pod.Namespace, Name: pod.Name, Asks: asks(pod), History: history(pod, events)}
-	e.Headline, e.Next = headline(now, pod)
+// Explain tells the story.
+func Explain(s Story) Explanation {
+	pod := s.Pod
+	e := Explanation{Namespace: pod.Namespace, Name: pod.Name, Asks: asks(pod), History: history(pod, s.Events)}
+	e.Headline, e.Next = headline(s.Now, pod)
+	if pod.Spec.NodeName == "" && !api.Finished(pod) {
+		e.Pools = judge(pod, s.Status.Pools)
+	}
 	if c := capacityCondition(pod); c != nil {
 		e.Why = fmt.Sprintf("%s (%s)", c.Message, c.Reason)
 	}
@@ -123,6 +152,38 @@ func asks(pod *corev1.Pod) string {
 		return "nothing"
 	}
 	return amounts(requests, true)
+}
+
+// judge says of each pool whether a new machine of it would hold the pod.
+func judge(pod *corev1.Pod, pools []api.PoolStatus) []string {
+	request, _ := api.ParsePodRequest(pod.Annotations)
+	class := fit.NewCompiler().Class(pod, request.Pool)
+	var verdicts []string
+	for _, p := range pools {
+		verdicts = append(verdicts, p.Name+": "+verdict(class, request.Pool, p))
+	}
+	return verdicts
+}
+
+func verdict(class *fit.Class, onlyPool string, p api.PoolStatus) string {
+	if onlyPool != "" && !strings.EqualFold(onlyPool, p.Name) {
+		return "the pod asks for another pool"
+	}
+	if p.Node == nil {
+		return "it is not known what its machines offer"
+	}
+	shape := fit.Shape{Labels: p.Node.Labels, Taints: p.Node.Taints}
+	if why := shape.Admits(class, ""); why != "" {
+		return why + " keeps the pod off"
+	}
+	offers := fit.ResourcesOf(p.Offers)
+	if lack := offers.Lacks(class.Requests); lack != "" {
+		return fmt.Sprintf("the pod requests %s, a machine offers %s", fit.Format(lack, class.Requests.Amount(lack)), fit.Format(lack, offers.Amount(lack)))
+	}
+	if p.State != "" {
+		return "a new machine would hold it, but: " + p.State
+	}
+	return "a new machine would hold it"
 }
 
 func wishes(r api.PodRequest) []string {

@@ -4,32 +4,35 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
 // Write tells the story for people.
-func (e Explanation) Write(w io.Writer, now time.Time, style Style) {
-	for _, line := range wrap(fmt.Sprintf("Pod %s/%s %s.", e.Namespace, e.Name, e.Headline), style.Width) {
+func (e Explanation) Write(w io.Writer, now time.Time, style layout.Style) {
+	for _, line := range layout.Wrap(fmt.Sprintf("Pod %s/%s %s.", e.Namespace, e.Name, e.Headline), style.Width) {
 		fmt.Fprintln(w, line)
 	}
-	var t table
-	say := func(label string, tone tone, texts ...string) {
+	var t layout.Table
+	say := func(label string, tone layout.Tone, texts ...string) {
 		for _, text := range texts {
 			if text != "" {
-				t.add(cell{text: label}, cell{text, tone})
+				t.Add(layout.Cell{Text: label}, layout.Cell{Text: text, Tone: tone})
 				label = "" // stands for all its lines
 			}
 		}
 	}
-	say("Why", plain, e.Why)
-	say("Next", plain, e.Next)
-	say("Requests", plain, e.Asks)
-	say("Wishes", plain, e.Wishes...)
-	say("Not understood", warn, e.Mistakes...)
+	say("Why", layout.Plain, e.Why)
+	say("Next", layout.Plain, e.Next)
+	say("Requests", layout.Plain, e.Asks)
+	say("Pools", layout.Plain, e.Pools...)
+	say("Wishes", layout.Plain, e.Wishes...)
+	say("Not understood", layout.Warn, e.Mistakes...)
 	section(w, &t, style)
 
-	h := table{header: []string{"WHEN", "WHAT HAPPENED"}}
+	h := layout.Table{Header: []string{"WHEN", "WHAT HAPPENED"}}
 	for _, m := range e.History {
-		h.add(cells(ago(now, m.Time), m.Text)...)
+		h.Add(layout.Cells(ago(now, m.Time), m.Text)...)
 	}
 	section(w, &h, style)
 }

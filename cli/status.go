@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
 )
@@ -45,7 +46,7 @@ type PoolReport struct {
 type WaitingPod struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"since,omitzero"`
 	// Reason is the short form of Message.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
@@ -64,6 +65,9 @@ func Status(c Cluster, namespace string) Report {
 		Pools:       []PoolReport{},
 		Machines:    machines(c),
 		Waiting:     waiting(c, namespace),
+	}
+	if !r.Paused && !r.ObserveOnly {
+		expect(c, r.Waiting)
 	}
 	ready := map[string]int{}
 	for i := range c.Nodes {
@@ -115,6 +119,25 @@ func waiting(c Cluster, namespace string) []WaitingPod {
 		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
 	})
 	return found
+}
+
+// expect adds when the pods may start, by a plan of our own.
+func expect(c Cluster, pods []WaitingPod) {
+	decision, err := c.Decision()
+	if err != nil {
+		return // nobody knows, and the rest of the report says why
+	}
+	expected := map[types.NamespacedName]time.Time{}
+	for _, reason := range decision.Reasons {
+		if !reason.Expected.IsZero() {
+			expected[reason.Pod] = reason.Expected
+		}
+	}
+	for i := range pods {
+		if t, ok := expected[types.NamespacedName{Namespace: pods[i].Namespace, Name: pods[i].Name}]; ok {
+			pods[i].Expected = &t
+		}
+	}
 }
 
 // capacityCondition returns the condition by which Tidegate speaks of the pod,

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
 func TestMachineStates(t *testing.T) {
@@ -131,7 +132,7 @@ func TestStatusSaysWhoLeads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.cluster.Now = minute(5).Time
-			got := lines(Status(tc.cluster, ""), tc.cluster.Now, false, Style{Width: 100})
+			got := lines(Status(tc.cluster, ""), tc.cluster.Now, false, layout.Style{Width: 100})
 			if diff := cmp.Diff(append(tc.want, "", "No pod waits."), got); diff != "" {
 				t.Errorf("text (-want +got):\n%s", diff)
 			}
@@ -139,7 +140,7 @@ func TestStatusSaysWhoLeads(t *testing.T) {
 	}
 }
 
-func lines(r Report, now time.Time, wide bool, style Style) []string {
+func lines(r Report, now time.Time, wide bool, style layout.Style) []string {
 	var out strings.Builder
 	r.Write(&out, now, wide, style)
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -172,7 +173,7 @@ func whole() Cluster {
 
 func TestStatusText(t *testing.T) {
 	c := whole()
-	got := lines(Status(c, ""), c.Now, false, Style{Width: 100})
+	got := lines(Status(c, ""), c.Now, false, layout.Style{Width: 100})
 	want := []string{
 		"Leader: server-0_1, reported 0s ago",
 		"",
@@ -199,7 +200,7 @@ func TestStatusText(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	wide := strings.Join(lines(Status(c, ""), c.Now, true, Style{}), "\n")
+	wide := strings.Join(lines(Status(c, ""), c.Now, true, layout.Style{}), "\n")
 	for _, text := range []string{"work/frames-21", "vm-1", "108 pods"} {
 		if !strings.Contains(wide, text) {
 			t.Errorf("the wide text lacks %q:\n%s", text, wide)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
 // shownPods is how many waiting pods are listed unless all are asked for.
@@ -17,47 +18,47 @@ const shownPods = 20
 
 // Write shows the report for people. Wide shows every waiting pod and further
 // columns.
-func (r Report) Write(w io.Writer, now time.Time, wide bool, style Style) {
+func (r Report) Write(w io.Writer, now time.Time, wide bool, style layout.Style) {
 	r.writeLeader(w, now, style)
 	r.writePools(w, wide, style)
 	r.writeMachines(w, now, wide, style)
 	r.writeWaiting(w, now, wide, style)
 }
 
-func (r Report) writeLeader(w io.Writer, now time.Time, style Style) {
-	say := func(t tone, format string, args ...any) {
-		for _, line := range wrap(fmt.Sprintf(format, args...), style.Width) {
-			fmt.Fprintln(w, paint(line, t, style))
+func (r Report) writeLeader(w io.Writer, now time.Time, style layout.Style) {
+	say := func(t layout.Tone, format string, args ...any) {
+		for _, line := range layout.Wrap(fmt.Sprintf(format, args...), style.Width) {
+			fmt.Fprintln(w, layout.Paint(line, t, style))
 		}
 	}
 	switch l := r.Leader; {
 	case l.Identity == "":
-		say(bad, "No Tidegate leads: is it running? See kubectl -n %s get pods", api.ServerNamespace)
+		say(layout.Bad, "No Tidegate leads: is it running? See kubectl -n %s get pods", api.ServerNamespace)
 	case !l.Alive:
-		say(bad, "No Tidegate leads: %s last reported %s; see kubectl -n %s get pods", l.Identity, ago(now, l.Renewed), api.ServerNamespace)
+		say(layout.Bad, "No Tidegate leads: %s last reported %s; see kubectl -n %s get pods", l.Identity, ago(now, l.Renewed), api.ServerNamespace)
 	default:
-		say(plain, "Leader: %s, reported %s", l.Identity, ago(now, l.Renewed))
+		say(layout.Plain, "Leader: %s, reported %s", l.Identity, ago(now, l.Renewed))
 	}
 	switch {
 	case r.Paused:
-		say(warn, "Paused: Tidegate says what it would do and does nothing; tidegate resume ends that")
+		say(layout.Warn, "Paused: Tidegate says what it would do and does nothing; tidegate resume ends that")
 	case r.ObserveOnly:
-		say(warn, "Observing only: Tidegate says what it would do and does nothing; it runs with --observe-only")
+		say(layout.Warn, "Observing only: Tidegate says what it would do and does nothing; it runs with --observe-only")
 	}
 	if r.Problem != "" {
-		say(bad, "Azure: %s", r.Problem)
+		say(layout.Bad, "Azure: %s", r.Problem)
 	}
 }
 
-func (r Report) writePools(w io.Writer, wide bool, style Style) {
-	t := table{header: []string{"POOL", "MACHINES", "READY", "MIN", "MAX", "BOOT", "OFFERS", "STATE"}}
+func (r Report) writePools(w io.Writer, wide bool, style layout.Style) {
+	t := layout.Table{Header: []string{"POOL", "MACHINES", "READY", "MIN", "MAX", "BOOT", "OFFERS", "STATE"}}
 	for _, p := range r.Pools {
-		state := cell{text: "can grow", tone: good}
+		state := layout.Cell{Text: "can grow", Tone: layout.Good}
 		switch {
 		case p.State != "":
-			state = cell{text: p.State, tone: warn}
+			state = layout.Cell{Text: p.State, Tone: layout.Warn}
 		case p.Machines >= p.Max:
-			state = cell{text: "at its maximum"}
+			state = layout.Cell{Text: "at its maximum"}
 		}
 		boot := "?"
 		if p.BootSeconds > 0 {
@@ -67,40 +68,36 @@ func (r Report) writePools(w io.Writer, wide bool, style Style) {
 		if len(p.Offers) > 0 {
 			offers = amounts(p.Offers, wide)
 		}
-		row := cells(p.Name, strconv.Itoa(p.Machines), strconv.Itoa(p.Ready), strconv.Itoa(p.Min), strconv.Itoa(p.Max), boot, offers)
-		t.add(append(row, state)...)
+		row := layout.Cells(p.Name, strconv.Itoa(p.Machines), strconv.Itoa(p.Ready), strconv.Itoa(p.Min), strconv.Itoa(p.Max), boot, offers)
+		t.Add(append(row, state)...)
 	}
 	section(w, &t, style)
 }
 
-func (r Report) writeMachines(w io.Writer, now time.Time, wide bool, style Style) {
-	t := table{header: []string{"MACHINE", "POOL", "STATE", "PODS", "FOR", "REASON"}}
+func (r Report) writeMachines(w io.Writer, now time.Time, wide bool, style layout.Style) {
+	t := layout.Table{Header: []string{"MACHINE", "POOL", "STATE", "PODS", "FOR", "REASON"}}
 	if wide {
-		t.header = slices.Insert(t.header, 5, "VMID")
+		t.Header = slices.Insert(t.Header, 5, "VMID")
 	}
-	tones := map[MachineState]tone{Busy: good, Idle: good, NotReady: bad, Retiring: warn, Empty: warn, Fenced: warn, Deleting: warn}
+	tones := map[MachineState]layout.Tone{Busy: layout.Good, Idle: layout.Good, NotReady: layout.Bad, Retiring: layout.Warn, Empty: layout.Warn, Fenced: layout.Warn, Deleting: layout.Warn}
 	for _, m := range r.Machines {
-		row := []cell{{text: m.Name}, {text: orDash(m.Pool)}, {string(m.State), tones[m.State]}, {text: strconv.Itoa(m.Pods)}, {text: age(now, m.Since)}}
+		row := []layout.Cell{{Text: m.Name}, {Text: orDash(m.Pool)}, {Text: string(m.State), Tone: tones[m.State]}, {Text: strconv.Itoa(m.Pods)}, {Text: age(now, m.Since)}}
 		if wide {
-			row = append(row, cell{text: orDash(m.VMID)})
+			row = append(row, layout.Cell{Text: orDash(m.VMID)})
 		}
-		t.add(append(row, cell{text: m.Reason})...)
+		t.Add(append(row, layout.Cell{Text: m.Reason})...)
 	}
 	section(w, &t, style)
 }
 
-func (r Report) writeWaiting(w io.Writer, now time.Time, wide bool, style Style) {
+func (r Report) writeWaiting(w io.Writer, now time.Time, wide bool, style layout.Style) {
 	shown := r.Waiting
 	if !wide {
 		shown = shown[:min(shownPods, len(shown))]
 	}
-	t := table{header: []string{"WAITING POD", "FOR", "STARTS IN", "REASON"}}
+	t := layout.Table{Header: []string{"WAITING POD", "FOR", "STARTS IN", "REASON"}}
 	for _, p := range shown {
-		starts := "?"
-		if p.Expected != nil {
-			starts = "about " + api.ShortDuration(p.Expected.Sub(now))
-		}
-		t.add(cells(p.Namespace+"/"+p.Name, age(now, p.Since), starts, p.Message)...)
+		t.Add(layout.Cells(p.Namespace+"/"+p.Name, age(now, p.Since), startsIn(now, p.Expected), p.Message)...)
 	}
 	section(w, &t, style)
 	if more := len(r.Waiting) - len(shown); more > 0 {
@@ -112,11 +109,19 @@ func (r Report) writeWaiting(w io.Writer, now time.Time, wide bool, style Style)
 }
 
 // section writes the table after an empty line, or nothing if it has no rows.
-func section(w io.Writer, t *table, style Style) {
-	if len(t.rows) > 0 {
+func section(w io.Writer, t *layout.Table, style layout.Style) {
+	if len(t.Rows) > 0 {
 		fmt.Fprintln(w)
-		t.write(w, style)
+		t.Write(w, style)
 	}
+}
+
+// startsIn says when a pod is expected to start, if anybody knows.
+func startsIn(now time.Time, expected *time.Time) string {
+	if expected == nil {
+		return "?"
+	}
+	return api.ShortDuration(expected.Sub(now))
 }
 
 func orDash(text string) string {

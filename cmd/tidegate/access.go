@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/tidegate-k3s/tidegate/cli"
+	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
 // access is how people's commands reach the cluster: with the caller's own
@@ -72,8 +72,8 @@ const maxColumns = 100
 
 // terminalStyle fits texts to standard output: colours and its width if it is a
 // terminal.
-func terminalStyle() cli.Style {
-	style := cli.Style{Width: maxColumns}
+func terminalStyle() layout.Style {
+	style := layout.Style{Width: maxColumns}
 	fd := int(os.Stdout.Fd())
 	if !term.IsTerminal(fd) {
 		return style

@@ -24,13 +24,12 @@ func newExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			pod, events, err := cli.ReadPod(cmd.Context(), client, namespace, args[1])
+			story, err := cli.ReadStory(cmd.Context(), client, namespace, args[1], time.Now)
 			if err != nil {
 				return err
 			}
-			now, out := time.Now(), cmd.OutOrStdout()
-			explanation := cli.Explain(now, pod, events)
-			return o.write(out, explanation, func() { explanation.Write(out, now, terminalStyle()) })
+			explanation, out := cli.Explain(story), cmd.OutOrStdout()
+			return o.write(out, explanation, func() { explanation.Write(out, story.Now, terminalStyle()) })
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			switch len(args) {

@@ -39,8 +39,8 @@ func newRootCommand(calledBy string) *cobra.Command {
 	parts := &cobra.Group{ID: "parts", Title: "What runs:"}
 	root.AddGroup(people, parts)
 	for _, cmd := range []*cobra.Command{
-		newStatusCommand(), newExplainCommand(), newRetireCommand(), newKeepCommand(),
-		newPauseCommand(), newResumeCommand(), newUninstallCommand(),
+		newStatusCommand(), newExplainCommand(), newPlanCommand(), newRetireCommand(), newKeepCommand(),
+		newPauseCommand(), newResumeCommand(), newDoctorCommand(), newUninstallCommand(),
 	} {
 		cmd.GroupID = people.ID
 		root.AddCommand(cmd)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/tidegate-k3s/tidegate/cli"
+	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
 // watchInterval is how often tidegate status --watch looks again.
@@ -72,7 +73,7 @@ const clearScreen = "\x1b[H\x1b[2J"
 
 // show writes the report and returns it. On a terminal each takes the place of
 // the last one; elsewhere only one that differs is written.
-func (s *statusCommand) show(ctx context.Context, client kubernetes.Interface, out io.Writer, style cli.Style, last *cli.Report) (*cli.Report, error) {
+func (s *statusCommand) show(ctx context.Context, client kubernetes.Interface, out io.Writer, style layout.Style, last *cli.Report) (*cli.Report, error) {
 	c, err := cli.ReadCluster(ctx, client, time.Now)
 	if err != nil {
 		return last, err

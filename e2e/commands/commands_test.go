@@ -18,16 +18,17 @@ func TestStatusAndExplain(t *testing.T) {
 	u.reads("status", "No Tidegate leads", "No pod waits.")
 	u.withTidegate()
 	u.submits("frames", 0)
-	u.eventually("the pod says why it waits", func() error {
-		if waiting := u.status().Waiting; len(waiting) != 1 || waiting[0].Reason != "MachinesComing" {
+	u.eventually("the pod says why it waits and when it starts", func() error {
+		if waiting := u.status().Waiting; len(waiting) != 1 || waiting[0].Reason != "MachinesComing" || waiting[0].Expected == nil {
 			return fmt.Errorf("waiting are %+v", waiting)
 		}
 		return nil
 	})
 	u.reads("status", "Leader:", "agents", "default/frames", "waiting for 1 machine in agents")
-	u.reads("explain pod frames", "Pod default/frames waits at the gate", "waiting for 1 machine in agents", "3 cpu")
+	u.reads("explain pod frames", "Pod default/frames waits at the gate", "waiting for 1 machine in agents", "3 cpu", "agents: a new machine would hold it")
 
 	machine := u.machine(cli.Busy)
+	u.reads("plan", "Tidegate would do")
 	if machine.Pool != "agents" || machine.Pods != 1 || machine.VMID == "" {
 		t.Errorf("the machine is %+v, want one of agents with one pod", machine)
 	}
@@ -62,9 +63,10 @@ func TestPauseAndResume(t *testing.T) {
 		return nil
 	})
 	u.reads("status", "Paused:")
+	u.reads("plan", "Tidegate would do this now", "buy", "1 machine in agents, 0 to 1", "default/patient")
 	u.reads("status -o wide", "Tidegate only observes; it would say: waiting for 1 machine in agents")
 	if got := len(u.Azure.Cloud().History()); got != bought {
-		t.Errorf("Azure had %d events while Tidegate was paused", got-bought)
+		t.Errorf("Azure had %d events while Tidegate was paused and planned for", got-bought)
 	}
 	if out := u.types("resume"); out != "resumed\n" {
 		t.Errorf("tidegate resume says %q", out)

@@ -1,4 +1,4 @@
-package cli
+package layout
 
 import (
 	"strings"
@@ -12,12 +12,12 @@ func TestTable(t *testing.T) {
 	long := "waiting for 3 machines in agents, about 80 s from purchase to ready"
 	for name, tc := range map[string]struct {
 		style Style
-		rows  [][]cell
+		rows  [][]Cell
 		want  []string
 	}{
 		"no rows, no header": {},
 		"columns line up": {
-			rows: [][]cell{cells("a", "ready", ""), cells("agents000001", "x", "why not")},
+			rows: [][]Cell{Cells("a", "ready", ""), Cells("agents000001", "x", "why not")},
 			want: []string{
 				"NAME          STATE  REASON",
 				"a             ready",
@@ -26,7 +26,7 @@ func TestTable(t *testing.T) {
 		},
 		"sentences wrap under their column": {
 			style: Style{Width: 50},
-			rows:  [][]cell{cells("frames", "waits", long)},
+			rows:  [][]Cell{Cells("frames", "waits", long)},
 			want: []string{
 				"NAME    STATE  REASON",
 				"frames  waits  waiting for 3 machines in agents,",
@@ -35,14 +35,14 @@ func TestTable(t *testing.T) {
 		},
 		"names are cut in the middle": {
 			style: Style{Width: 60},
-			rows:  [][]cell{cells("namespace/a-job-of-a-long-name-x7k2p", "waits", "soon")},
+			rows:  [][]Cell{Cells("namespace/a-job-of-a-long-name-x7k2p", "waits", "soon")},
 			want: []string{
 				"NAME                   STATE  REASON",
 				"namespace/…name-x7k2p  waits  soon",
 			},
 		},
 		"without a limit nothing is cut": {
-			rows: [][]cell{cells("namespace/a-job-of-a-long-name-x7k2p", "waits", long+" "+long)},
+			rows: [][]Cell{Cells("namespace/a-job-of-a-long-name-x7k2p", "waits", long+" "+long)},
 			want: []string{
 				"NAME                                  STATE  REASON",
 				"namespace/a-job-of-a-long-name-x7k2p  waits  " + long + " " + long,
@@ -50,7 +50,7 @@ func TestTable(t *testing.T) {
 		},
 		"colour takes no room": {
 			style: Style{Colour: true, Width: 100},
-			rows:  [][]cell{{{text: "a"}, {"lost", bad}, {text: "gone"}}, cells("b", "ready", "fine")},
+			rows:  [][]Cell{{{Text: "a"}, {"lost", Bad}, {Text: "gone"}}, Cells("b", "ready", "fine")},
 			want: []string{
 				"NAME  STATE  REASON",
 				"a     \x1b[31mlost\x1b[0m   gone",
@@ -60,7 +60,7 @@ func TestTable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			(&table{header: []string{"NAME", "STATE", "REASON"}, rows: tc.rows}).write(&out, tc.style)
+			(&Table{Header: []string{"NAME", "STATE", "REASON"}, Rows: tc.rows}).Write(&out, tc.style)
 			got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 			if out.Len() == 0 {
 				got = nil
@@ -73,7 +73,7 @@ func TestTable(t *testing.T) {
 }
 
 func TestWrapBreaksWordsLongerThanTheLine(t *testing.T) {
-	got := wrap("see subscriptions/0000/resourceGroups/group now", 12)
+	got := Wrap("see subscriptions/0000/resourceGroups/group now", 12)
 	want := []string{"see", "subscription", "s/0000/resou", "rceGroups/gr", "oup now"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parts (-want +got):\n%s", diff)
@@ -89,7 +89,7 @@ func FuzzTableFits(f *testing.F) {
 			*text = strings.NewReplacer("\n", "", "\r", "").Replace(strings.ToValidUTF8(*text, ""))
 		}
 		var out strings.Builder
-		(&table{header: []string{"A", "B", "C"}, rows: [][]cell{cells(a, b, c)}}).write(&out, Style{Width: 100})
+		(&Table{Header: []string{"A", "B", "C"}, Rows: [][]Cell{Cells(a, b, c)}}).Write(&out, Style{Width: 100})
 		for line := range strings.SplitSeq(out.String(), "\n") {
 			if n := utf8.RuneCountInString(line); n > 100 {
 				t.Errorf("a line has %d columns: %q", n, line)

@@ -1,4 +1,6 @@
-package cli
+// Package layout fits texts for people to a width: tables, wrapped sentences,
+// colours.
+package layout
 
 import (
 	"fmt"
@@ -15,26 +17,30 @@ type Style struct {
 	Colour bool
 }
 
-// tone is how much attention a cell deserves.
-type tone string
+// Tone is how much attention a text deserves; its value is the ANSI colour.
+type Tone string
 
+// The tones.
 const (
-	plain tone = ""
-	good  tone = "\x1b[32m"
-	warn  tone = "\x1b[33m"
-	bad   tone = "\x1b[31m"
-	reset      = "\x1b[0m"
+	Plain Tone = ""
+	Good  Tone = "\x1b[32m"
+	Warn  Tone = "\x1b[33m"
+	Bad   Tone = "\x1b[31m"
 )
 
-type cell struct {
-	text string
-	tone tone
+const reset = "\x1b[0m"
+
+// Cell is one text of a table.
+type Cell struct {
+	Text string
+	Tone Tone
 }
 
-func cells(texts ...string) []cell {
-	row := make([]cell, len(texts))
+// Cells returns plain cells.
+func Cells(texts ...string) []Cell {
+	row := make([]Cell, len(texts))
 	for i, text := range texts {
-		row[i].text = text
+		row[i].Text = text
 	}
 	return row
 }
@@ -47,41 +53,42 @@ const (
 	leastCut = 8
 )
 
-// table is rows under a header, which may be nil. The last column holds sentences and is wrapped;
+// Table is rows under a header, which may be nil. The last column holds sentences and is wrapped;
 // the others are cut in the middle where the width does not suffice, because
 // generated names differ at their end.
-type table struct {
-	header []string
-	rows   [][]cell
+type Table struct {
+	Header []string
+	Rows   [][]Cell
 }
 
-func (t *table) add(row ...cell) { t.rows = append(t.rows, row) }
+// Add adds a row, which has as many cells as every other one.
+func (t *Table) Add(row ...Cell) { t.Rows = append(t.Rows, row) }
 
-// write shows the table, or nothing if it has no rows.
-func (t *table) write(w io.Writer, style Style) {
-	if len(t.rows) == 0 {
+// Write shows the table, or nothing if it has no rows.
+func (t *Table) Write(w io.Writer, style Style) {
+	if len(t.Rows) == 0 {
 		return
 	}
 	widths := t.widths(style.Width)
-	if t.header != nil {
-		writeRow(w, cells(t.header...), widths, style)
+	if t.Header != nil {
+		writeRow(w, Cells(t.Header...), widths, style)
 	}
-	for _, row := range t.rows {
+	for _, row := range t.Rows {
 		writeRow(w, row, widths, style)
 	}
 }
 
 // widths returns the width of each column; that of the last is 0 for no limit.
-func (t *table) widths(limit int) []int {
-	widths := make([]int, len(t.rows[0]))
+func (t *Table) widths(limit int) []int {
+	widths := make([]int, len(t.Rows[0]))
 	last := len(widths) - 1
 	used := 0
 	for i := range last {
-		if t.header != nil {
-			widths[i] = utf8.RuneCountInString(t.header[i])
+		if t.Header != nil {
+			widths[i] = utf8.RuneCountInString(t.Header[i])
 		}
-		for _, row := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].text))
+		for _, row := range t.Rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].Text))
 		}
 		used += widths[i] + columnGap
 	}
@@ -105,28 +112,29 @@ func (t *table) widths(limit int) []int {
 	return widths
 }
 
-func writeRow(w io.Writer, row []cell, widths []int, style Style) {
+func writeRow(w io.Writer, row []Cell, widths []int, style Style) {
 	last := len(row) - 1
 	var line strings.Builder
 	for i, c := range row[:last] {
-		text := cut(c.text, widths[i])
-		line.WriteString(paint(text, c.tone, style))
+		text := cut(c.Text, widths[i])
+		line.WriteString(Paint(text, c.Tone, style))
 		line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+columnGap))
 	}
 	indent := strings.Repeat(" ", sum(widths[:last])+columnGap*last)
-	for i, part := range wrap(row[last].text, widths[last]) {
+	for i, part := range Wrap(row[last].Text, widths[last]) {
 		if i > 0 {
 			line.WriteString("\n" + indent)
 		}
-		line.WriteString(paint(part, row[last].tone, style))
+		line.WriteString(Paint(part, row[last].Tone, style))
 	}
 	for text := range strings.SplitSeq(line.String(), "\n") {
 		fmt.Fprintln(w, strings.TrimRight(text, " "))
 	}
 }
 
-func paint(text string, t tone, style Style) string {
-	if !style.Colour || t == plain || text == "" {
+// Paint colours the text, if the style has colours.
+func Paint(text string, t Tone, style Style) string {
+	if !style.Colour || t == Plain || text == "" {
 		return text
 	}
 	return string(t) + text + reset
@@ -142,9 +150,9 @@ func cut(text string, width int) string {
 	return string(runes[:width-1-tail]) + "…" + string(runes[len(runes)-tail:])
 }
 
-// wrap breaks the text at spaces into parts of at most that width, 0 for no
+// Wrap breaks the text at spaces into parts of at most that width, 0 for no
 // limit; a longer word is broken too.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	if width == 0 {
 		return []string{text}
 	}

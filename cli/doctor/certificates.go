@@ -1,0 +1,206 @@
+package doctor
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// readCertificates returns cert-manager's Certificates in Tidegate's
+// namespaces. An error for which meta.IsNoMatchError holds means that
+// cert-manager is not in the cluster.
+func (p Patient) readCertificates(ctx context.Context) ([]cmapi.Certificate, error) {
+	var found []cmapi.Certificate
+	for _, o := range p.Objects {
+		if o.GetKind() != "Namespace" {
+			continue
+		}
+		var list cmapi.CertificateList
+		if err := p.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
+			return nil, err
+		}
+		found = append(found, list.Items...)
+	}
+	return found, nil
+}
+
+// certificates asks whether cert-manager has issued what Tidegate serves with,
+// and keeps it fresh.
+func certificates(ctx context.Context, p Patient) Finding {
+	list, err := p.readCertificates(ctx)
+	if meta.IsNoMatchError(err) {
+		return certificatesWithout(ctx, p)
+	}
+	if err != nil {
+		return unread("cert-manager's Certificates", err)
+	}
+	if len(list) == 0 {
+		return certificatesWithout(ctx, p)
+	}
+	var wrong []string
+	for i := range list {
+		if trouble := certificateTrouble(&list[i], p.Server.Time); trouble != "" {
+			wrong = append(wrong, fmt.Sprintf("%s/%s %s", list[i].Namespace, list[i].Name, trouble))
+		}
+	}
+	slices.Sort(wrong)
+	if len(wrong) > 0 {
+		return failed("kubectl describe certificate shows what cert-manager waits for; cmctl status certificate tells the rest", "%s", strings.Join(wrong, "; "))
+	}
+	return ok("%d are issued and fresh", len(list))
+}
+
+// certificatesWithout judges an installation without Certificates: it is in
+// order unless the webhook configurations count on cert-manager.
+func certificatesWithout(ctx context.Context, p Patient) Finding {
+	hooks, err := p.readHooks(ctx)
+	if err != nil {
+		return unread("the webhook configurations", err)
+	}
+	for _, h := range hooks {
+		if from := h.annotations[cmapi.WantInjectAnnotation]; from != "" {
+			return failed("install cert-manager, then "+reinstall, "the webhook's authority is to come from the Certificate %s, and there is none", from)
+		}
+	}
+	return ok("cert-manager is not used")
+}
+
+// renewalGrace is how long cert-manager may be late with a renewal before
+// somebody should look: it tries again within an hour.
+const renewalGrace = 2 * time.Hour
+
+func certificateTrouble(c *cmapi.Certificate, now time.Time) string {
+	if c.Status.NotAfter != nil && now.After(c.Status.NotAfter.Time) {
+		return "ran out on " + c.Status.NotAfter.UTC().Format(time.DateOnly)
+	}
+	ready := slices.IndexFunc(c.Status.Conditions, func(c cmapi.CertificateCondition) bool { return c.Type == cmapi.CertificateConditionReady })
+	switch {
+	case ready < 0:
+		return "has not been looked at by cert-manager"
+	case c.Status.Conditions[ready].Status != cmmeta.ConditionTrue:
+		return "is not ready: " + c.Status.Conditions[ready].Message
+	case c.Status.RenewalTime != nil && now.After(c.Status.RenewalTime.Add(renewalGrace)):
+		return "should have been renewed on " + c.Status.RenewalTime.UTC().Format(time.DateOnly)
+	}
+	return ""
+}
+
+// hook is one webhook of a configuration that is in the cluster.
+type hook struct {
+	name        string
+	annotations map[string]string
+	config      admissionv1.WebhookClientConfig
+}
+
+// readHooks returns the webhooks of Tidegate's configurations.
+func (p Patient) readHooks(ctx context.Context) ([]hook, error) {
+	var hooks []hook
+	for _, o := range p.Objects {
+		key := client.ObjectKeyFromObject(o)
+		switch o.GetKind() {
+		case "MutatingWebhookConfiguration":
+			var c admissionv1.MutatingWebhookConfiguration
+			if err := client.IgnoreNotFound(p.Client.Get(ctx, key, &c)); err != nil {
+				return nil, err
+			}
+			for _, h := range c.Webhooks {
+				hooks = append(hooks, hook{h.Name, c.Annotations, h.ClientConfig})
+			}
+		case "ValidatingWebhookConfiguration":
+			var c admissionv1.ValidatingWebhookConfiguration
+			if err := client.IgnoreNotFound(p.Client.Get(ctx, key, &c)); err != nil {
+				return nil, err
+			}
+			for _, h := range c.Webhooks {
+				hooks = append(hooks, hook{h.Name, c.Annotations, h.ClientConfig})
+			}
+		}
+	}
+	return hooks, nil
+}
+
+// authority asks whether the authority in the webhook configurations is the one
+// that signed what the webhook serves with.
+func authority(ctx context.Context, p Patient) Finding {
+	const fix = "let cert-manager's cainjector write it anew: kubectl -n cert-manager logs deploy/cert-manager-cainjector"
+	hooks, err := p.readHooks(ctx)
+	if err != nil {
+		return unread("the webhook configurations", err)
+	}
+	if len(hooks) == 0 {
+		return ok("no webhook is configured")
+	}
+	served, err := p.served(ctx)
+	if err != nil {
+		return unread("the certificates that the webhook serves with", err)
+	}
+	for _, h := range hooks {
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(h.config.CABundle) {
+			return failed(fix, "webhook %s has no authority, so that the API server trusts nobody", h.name)
+		}
+		if h.config.Service == nil {
+			continue
+		}
+		name := fmt.Sprintf("%s.%s.svc", h.config.Service.Name, h.config.Service.Namespace)
+		chain, known := served[name]
+		if !known {
+			continue // not cert-manager's: the webhook check sees whether it is right
+		}
+		if err := verify(chain, roots, name, p.Server.Time); err != nil {
+			return failed(fix, "webhook %s does not trust what %s serves with: %v", h.name, name, err)
+		}
+	}
+	return ok("the configurations trust what the webhook serves with")
+}
+
+// served returns the certificate chains that cert-manager issued for the names
+// of services, in PEM.
+func (p Patient) served(ctx context.Context) (map[string][]byte, error) {
+	chains := map[string][]byte{}
+	list, err := p.readCertificates(ctx)
+	if meta.IsNoMatchError(err) {
+		return chains, nil
+	}
+	for _, c := range list {
+		var secret corev1.Secret
+		switch err := p.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.SecretName}, &secret); {
+		case apierrors.IsNotFound(err):
+			continue // the check of the certificates tells of it
+		case err != nil:
+			return nil, err
+		}
+		for _, name := range c.Spec.DNSNames {
+			chains[name] = secret.Data[corev1.TLSCertKey]
+		}
+	}
+	return chains, err
+}
+
+func verify(chain []byte, roots *x509.CertPool, name string, now time.Time) error {
+	block, rest := pem.Decode(chain)
+	if block == nil {
+		return errors.New("its Secret holds no certificate")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	intermediates := x509.NewCertPool()
+	intermediates.AppendCertsFromPEM(rest)
+	_, err = leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: intermediates, CurrentTime: now})
+	return err
+}
