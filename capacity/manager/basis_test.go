@@ -46,7 +46,10 @@ func TestDryRunDecidesAsTheLeader(t *testing.T) {
 			objects: []client.Object{joined(func(n *corev1.Node) { n.Annotations = nil })}, capacity: 1, instances: []capacity.Instance{machine},
 		},
 		"a node whose machine is being deleted": {
-			objects:  []client.Object{node(func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID; n.Labels[api.RetiredLabel] = testToken })},
+			objects: []client.Object{node(func(n *corev1.Node) {
+				n.Annotations[api.DeletingAnnotation] = testVMID
+				n.Labels[api.RetiredLabel] = testToken
+			})},
 			capacity: 1, instances: []capacity.Instance{{ID: "1", VMID: testVMID, ComputerName: "agents000001", State: capacity.InstanceDeleting}},
 		},
 	} {
