@@ -32,15 +32,18 @@ type relations struct {
 	near    map[term]*tally  // pods that the selection picks
 	holders map[*term]*tally // pods that have the term as anti-affinity
 	users   map[string]*tally
-	spread  map[spreadKey]*domains
+	fields  map[fieldKey]*field
+	spread  map[spreadKey]*spreadTally
 }
 
 type label struct{ name, value string }
 
+type fieldKey struct{ key, nodes string }
+
 type spreadKey struct {
-	who        *selection
-	key, nodes string
-	counts     bool
+	who    *selection
+	field  *field
+	counts bool
 }
 
 type sited struct {
@@ -48,11 +51,13 @@ type sited struct {
 	site
 }
 
-// site is how many pods stand or are planned on a place, or with negative
-// numbers do no more.
-type site struct {
-	place          *Place
-	n, terminating int
+// site is how many pods stand or are planned on the place of that index, or
+// with negative numbers do no more. Those of a place that was removed add up to
+// nothing.
+type site struct{ place, n, terminating int32 }
+
+func siteOf(p *Place, n, terminating int) site {
+	return site{int32(p.index), int32(n), int32(terminating)}
 }
 
 // member is a class that stands, is planned or is judged somewhere.
@@ -70,7 +75,7 @@ type member struct {
 
 type rules struct {
 	shunned, near, exclusive []*tally
-	spread                   []*domains
+	spread                   []*spreadTally
 }
 
 // crowd is the members that a selection picks.
@@ -92,7 +97,18 @@ func (w *World) start() {
 	w.near = map[term]*tally{}
 	w.holders = map[*term]*tally{}
 	w.users = map[string]*tally{}
-	w.spread = map[spreadKey]*domains{}
+	w.fields = map[fieldKey]*field{}
+	w.spread = map[spreadKey]*spreadTally{}
+}
+
+// wait notes what was planned before there was a tally.
+func (w *World) wait(c *Class, s site) {
+	last := len(w.early) - 1
+	if last < 0 || w.early[last].class != c || w.early[last].place != s.place {
+		w.early = append(w.early, sited{c, s})
+	} else if w.early[last].n += s.n; w.early[last].n == 0 {
+		w.early = w.early[:last]
+	}
 }
 
 // catchUp tallies the places and pods that came since the last time.
@@ -112,22 +128,24 @@ func (w *World) attach(p *Place) {
 	for _, a := range w.axes {
 		a.enter(p)
 	}
-	for _, d := range w.spread {
-		d.enter(p, w.counts(d, p))
+	for _, f := range w.fields {
+		f.enter(p, w.counts(f, p))
 	}
 	w.tallied = max(w.tallied, p.index+1)
-	for _, c := range p.standing {
-		w.record(w.member(c.Class), site{p, c.N, c.Terminating})
+	for i := range p.standing {
+		c := &p.standing[i]
+		w.record(w.member(c.Class), siteOf(p, c.N, c.Terminating))
 	}
 }
 
 // detach counts a place no more. No pod is planned there.
 func (w *World) detach(p *Place) {
-	for _, c := range p.standing {
-		w.record(w.member(c.Class), site{p, -c.N, -c.Terminating})
+	for i := range p.standing {
+		c := &p.standing[i]
+		w.record(w.member(c.Class), siteOf(p, -c.N, -c.Terminating))
 	}
-	for _, d := range w.spread {
-		d.leave(p)
+	for _, f := range w.fields {
+		f.leave(p)
 	}
 	for _, a := range w.axes {
 		a.leave(p)
@@ -135,23 +153,23 @@ func (w *World) detach(p *Place) {
 }
 
 // counts reports whether the place counts as part of a domain.
-func (w *World) counts(d *domains, p *Place) bool {
-	for _, key := range d.rule.keys {
+func (w *World) counts(f *field, p *Place) bool {
+	for _, key := range f.rule.keys {
 		if key != hostname || p.name != "" {
 			if _, ok := p.shape.Labels[key]; !ok {
 				return false
 			}
 		}
 	}
-	return (!d.rule.honoursAffinity || w.selects(p, d.class)) &&
-		(!d.rule.honoursTaint || p.shape.untolerated(d.class) == nil)
+	return (!f.rule.honoursAffinity || w.selects(p, f.class)) &&
+		(!f.rule.honoursTaint || p.shape.untolerated(f.class) == nil)
 }
 
 // record counts more or fewer pods of a member on a place.
 func (w *World) record(m *member, s site) {
 	m.sites = merged(m.sites, s)
 	for _, c := range m.counters {
-		c.add(s.place, s.n, s.terminating)
+		c.add(int(s.place), int(s.n), int(s.terminating))
 	}
 }
 
@@ -252,9 +270,7 @@ func (c *crowd) countBy(counter counter) {
 func (m *member) countBy(counter counter) {
 	m.counters = append(m.counters, counter)
 	for _, s := range m.sites {
-		if s.place.index != none {
-			counter.add(s.place, s.n, s.terminating)
-		}
+		counter.add(int(s.place), int(s.n), int(s.terminating))
 	}
 }
 
@@ -306,26 +322,38 @@ func (w *World) usersOf(claim string) *tally {
 	return u
 }
 
-// domainsOf is what the class's spread rule looks at.
-func (w *World) domainsOf(c *Class, r *spreadRule) *domains {
-	k := spreadKey{r.who, r.key, r.nodes, r.counts}
+// fieldOf is the places that count for the class's spread rule.
+func (w *World) fieldOf(c *Class, r *spreadRule) *field {
+	k := fieldKey{r.key, r.nodes}
+	if known, ok := w.fields[k]; ok {
+		return known
+	}
+	f := &field{axis: w.axis(r.key), rule: r, class: c}
+	w.fields[k] = f
+	for _, p := range w.places[:w.tallied] {
+		f.enter(p, w.counts(f, p))
+	}
+	for _, p := range w.expected {
+		if value, ok := f.axis.number(p); ok && w.counts(f, p) {
+			f.expect(value)
+		}
+	}
+	return f
+}
+
+// spreadOf is the tally of the class's spread rule.
+func (w *World) spreadOf(c *Class, r *spreadRule) *spreadTally {
+	k := spreadKey{r.who, w.fieldOf(c, r), r.counts}
 	if known, ok := w.spread[k]; ok {
 		return known
 	}
-	d := &domains{tally: tally{axis: w.axis(r.key)}, rule: r, class: c}
-	w.spread[k] = d
-	for _, p := range w.places[:w.tallied] {
-		d.enter(p, w.counts(d, p))
-	}
-	for _, p := range w.expected {
-		if value, ok := d.axis.number(p); ok && !d.expects(value) && w.counts(d, p) {
-			d.expect(value)
-		}
-	}
+	s := &spreadTally{field: k.field}
+	k.field.tallies = append(k.field.tallies, s)
+	w.spread[k] = s
 	if r.counts {
-		w.crowd(r.who).countBy(d)
+		w.crowd(r.who).countBy(s)
 	}
-	return d
+	return s
 }
 
 // rulesOf are the class's own rules.
@@ -343,7 +371,7 @@ func (w *World) rulesOf(m *member) *rules {
 		}
 	}
 	for _, r := range m.class.spread {
-		m.rules.spread = append(m.rules.spread, w.domainsOf(m.class, r))
+		m.rules.spread = append(m.rules.spread, w.spreadOf(m.class, r))
 	}
 	for _, claim := range m.class.volumes.exclusiveClaims() {
 		m.rules.exclusive = append(m.rules.exclusive, w.usersOf(claim))
@@ -378,11 +406,11 @@ func (w *World) relate(p *Place, m *member) Verdict {
 			return Verdict{whyShunned, true}
 		}
 	}
-	for i, d := range own.spread {
-		if d.axis.of[p.index] == none {
+	for i, s := range own.spread {
+		if s.axis.of[p.index] == none {
 			return Verdict{whySpread, true}
 		}
-		if d.refuses(p, m.class.spread[i]) {
+		if s.refuses(p, m.class.spread[i]) {
 			return Verdict{whySpread, false}
 		}
 	}

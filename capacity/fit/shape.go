@@ -85,6 +85,11 @@ func (s *Shape) admits(c *Class, nodeName string, labels map[string]string, scra
 // choosy reports whether the class looks at more of a node than its taints.
 func (c *Class) choosy() bool { return c.affinity != nil || c.volumes != nil }
 
+// easy reports whether nothing but taints could keep the class off.
+func (c *Class) easy() bool {
+	return c.blocked == "" && c.nodeName == "" && c.features == nil && !c.choosy()
+}
+
 func (c *Class) selects(node *corev1.Node) bool {
 	if c.affinity == nil {
 		return true

@@ -1,7 +1,6 @@
 package fit
 
-// axis is a node label that rules count by. Its values are numbered, so that a
-// tally is a list.
+// axis is a node label that rules count by. Its values are numbered.
 type axis struct {
 	key string
 	// of is the number of each place's value, none if it lacks the label.
@@ -27,11 +26,7 @@ func (a *axis) enter(p *Place) {
 	} else if value, ok := a.number(p); ok {
 		number = value
 	}
-	if p.index < len(a.of) {
-		a.of[p.index] = number
-	} else {
-		a.of = append(a.of, number)
-	}
+	a.of = set(a.of, p.index, number)
 }
 
 // number is that of the place's value, if its shape has one.
@@ -40,11 +35,13 @@ func (a *axis) number(p *Place) (int, bool) {
 	if !ok {
 		return none, false
 	}
-	if _, known := a.ids[value]; !known {
-		a.ids[value] = a.values
+	number, known := a.ids[value]
+	if !known {
+		number = a.values
 		a.values++
+		a.ids[value] = number
 	}
-	return a.ids[value], true
+	return number, true
 }
 
 func (a *axis) leave(p *Place) {
@@ -54,212 +51,284 @@ func (a *axis) leave(p *Place) {
 	a.of[p.index] = none
 }
 
+// set sets one item of a list, which may be the next one.
+func set[T any](list []T, index int, value T) []T {
+	if index == len(list) {
+		return append(list, value)
+	}
+	list[index] = value
+	return list
+}
+
+// numbers is a list of numbers, most of which are zero. While few are not it
+// takes little memory, since there may be thousands of such lists.
+type numbers struct {
+	few  map[int]int
+	many []int
+}
+
+func (n *numbers) at(i int) int {
+	if n.many == nil {
+		return n.few[i]
+	}
+	if i < len(n.many) {
+		return n.many[i]
+	}
+	return 0
+}
+
+// add returns the new number.
+func (n *numbers) add(i, more int) int {
+	if n.many == nil {
+		if n.few == nil {
+			n.few = map[int]int{}
+		}
+		sum := n.few[i] + more
+		if sum == 0 {
+			delete(n.few, i)
+			return 0
+		}
+		n.few[i] = sum
+		if len(n.few) < 16 || len(n.few)*16 < i {
+			return sum
+		}
+		for j := range n.few {
+			n.reach(j)
+			n.many[j] = n.few[j]
+		}
+		n.few = nil
+		return sum
+	}
+	n.reach(i)
+	n.many[i] += more
+	return n.many[i]
+}
+
+// reach makes the list long enough for an index.
+func (n *numbers) reach(i int) {
+	if missing := i + 1 - len(n.many); missing > 0 {
+		n.many = append(n.many, make([]int, missing)...)
+	}
+}
+
 // counter counts pods by where they stand.
 type counter interface {
-	// add counts n more pods on a place, of which so many are being deleted.
-	add(p *Place, n, terminating int)
+	// add counts n more pods on the place of that index, of which so many are
+	// being deleted.
+	add(place, n, terminating int)
 }
 
 // tally counts pods along an axis, or with a nil axis in the whole cluster.
 type tally struct {
 	axis   *axis
-	counts []int
+	counts numbers
 	total  int
 	// version changes when a place may have become one that is not empty of
 	// pods, or the cluster empty of them: more of the same change no verdict.
 	version int
 }
 
-func (t *tally) add(p *Place, n, _ int) {
+func (t *tally) add(place, n, _ int) {
 	if t.axis != nil {
-		value := t.axis.of[p.index]
+		value := t.axis.of[place]
 		if value == none {
 			return
 		}
-		t.counts = grown(t.counts, value)
-		if t.counts[value] == 0 || t.counts[value]+n == 0 {
+		if sum := t.counts.add(value, n); sum == 0 || sum == n {
 			t.version++
 		}
-		t.counts[value] += n
 	}
 	t.total += n
 }
 
 // at is how many pods stand where the place belongs to.
 func (t *tally) at(p *Place) int {
-	if value := t.axis.of[p.index]; value != none && value < len(t.counts) {
-		return t.counts[value]
+	if t.total == 0 {
+		return 0
 	}
-	return 0
+	value := t.axis.of[p.index]
+	if value == none {
+		return 0
+	}
+	return t.counts.at(value)
 }
 
-// domains is what a spread rule looks at: how many pods that are not being
-// deleted stand in each domain, and the least of them. On a node the scheduler
-// judges by the domains of the nodes that exist. On a machine that does not
-// exist yet it will judge by all that do then.
-type domains struct {
-	tally
+// field is the places that count for spread rules with equal terms, and the
+// domains that these places form along an axis. On a node the scheduler judges
+// by the domains of the nodes that exist. On a machine that does not exist yet
+// it will judge by all that do then.
+type field struct {
+	axis *axis
+	// rule and class are any that have these terms.
 	rule  *spreadRule
-	class *Class // any that has the rule
-	// in tells which places count, nodes how many of them exist in each domain,
-	// and places how many there are with those that do not.
-	in            []bool
-	nodes, places []int
-	present, all  levels
+	class *Class
+	// in tells which places count.
+	in []bool
+	// present are the domains of nodes that exist, and all those of machines too
+	// that do not exist yet.
+	present, all extent
 	// expected are domains that a machine may come to, and absent is how many of
 	// these have no place yet.
-	expected []bool
+	expected map[int]bool
 	absent   int
+	version  int
+	tallies  []*spreadTally
 }
 
-func (d *domains) enter(p *Place, in bool) {
-	if p.index < len(d.in) {
-		d.in[p.index] = in
-	} else {
-		d.in = append(d.in, in)
+// extent is how many places there are in each domain, and how many domains.
+type extent struct {
+	places numbers
+	size   int
+}
+
+// add counts a place more or less, and reports whether a domain came or went.
+func (e *extent) add(value, n int) bool {
+	sum := e.places.add(value, n)
+	switch {
+	case n > 0 && sum == n:
+		e.size++
+	case n < 0 && sum == 0:
+		e.size--
+	default:
+		return false
 	}
-	if !in {
+	return true
+}
+
+func (f *field) enter(p *Place, in bool) {
+	f.in = set(f.in, p.index, in)
+	if in {
+		f.count(p, 1)
+	}
+}
+
+func (f *field) leave(p *Place) {
+	if f.in[p.index] {
+		f.count(p, -1)
+	}
+	f.in[p.index] = false
+}
+
+// count counts a place more or less in its domain.
+func (f *field) count(p *Place, n int) {
+	value := f.axis.of[p.index]
+	if f.all.add(value, n) && f.expected[value] {
+		f.absent -= n
+		f.version++
+	}
+	if p.name == "" || !f.present.add(value, n) {
 		return
 	}
-	value := d.axis.of[p.index]
-	d.nodes, d.places = grown(d.nodes, value), grown(d.places, value)
-	d.counts = grown(d.counts, value)
-	if d.places[value]++; d.places[value] == 1 {
-		d.all.raise(d.counts[value])
-		d.change(value, -1)
-	}
-	if p.name != "" {
-		if d.nodes[value]++; d.nodes[value] == 1 {
-			d.present.raise(d.counts[value])
-			d.version++
+	f.version++
+	for _, s := range f.tallies {
+		if n > 0 {
+			s.present.move(0, s.counts.at(value))
+		} else {
+			s.present.move(s.counts.at(value), 0)
 		}
 	}
 }
-
-func (d *domains) leave(p *Place) {
-	if !d.in[p.index] {
-		return
-	}
-	d.in[p.index] = false
-	value := d.axis.of[p.index]
-	if d.places[value]--; d.places[value] == 0 {
-		d.all.drop(d.counts[value])
-		d.change(value, 1)
-	}
-	if p.name != "" {
-		if d.nodes[value]--; d.nodes[value] == 0 {
-			d.present.drop(d.counts[value])
-			d.version++
-		}
-	}
-}
-
-// change counts one more or fewer of the expected domains as absent.
-func (d *domains) change(value, n int) {
-	if d.expects(value) {
-		d.absent += n
-		d.version++
-	}
-}
-
-func (d *domains) expects(value int) bool { return value < len(d.expected) && d.expected[value] }
 
 // expect adds a domain that a machine may come to.
-func (d *domains) expect(value int) {
-	for len(d.expected) <= value {
-		d.expected = append(d.expected, false)
+func (f *field) expect(value int) {
+	if f.expected == nil {
+		f.expected = map[int]bool{}
 	}
-	d.expected[value] = true
-	if d.places = grown(d.places, value); d.places[value] == 0 {
-		d.absent++
+	if !f.expected[value] && f.all.places.at(value) == 0 {
+		f.absent++
 	}
+	f.expected[value] = true
 }
 
-func (d *domains) add(p *Place, n, terminating int) {
+// spreadTally counts the pods that are not being deleted in each domain of a
+// field.
+type spreadTally struct {
+	*field
+	counts       numbers
+	present, all levels
+	// changed changes when the least of the domains may have.
+	changed int
+}
+
+func (s *spreadTally) add(place, n, terminating int) {
 	n -= terminating
-	if n == 0 || !d.in[p.index] {
+	if n == 0 || !s.in[place] {
 		return
 	}
-	value := d.axis.of[p.index]
-	before := d.counts[value]
-	d.counts[value] += n
-	changed := d.all.move(before, before+n)
-	if d.nodes[value] > 0 {
-		changed = d.present.move(before, before+n) || changed
+	value := s.axis.of[place]
+	present, all := s.present.lowest(s.field.present.size), s.all.lowest(s.field.all.size)
+	sum := s.counts.add(value, n)
+	s.all.move(sum-n, sum)
+	if s.field.present.places.at(value) > 0 {
+		s.present.move(sum-n, sum)
 	}
-	if changed || n < 0 {
-		d.version++
+	if n < 0 || present != s.present.lowest(s.field.present.size) || all != s.all.lowest(s.field.all.size) {
+		s.changed++
 	}
 }
 
 // refuses reports whether one more pod on the place would be too much of a skew.
-func (d *domains) refuses(p *Place, r *spreadRule) bool {
-	from := &d.present
+func (s *spreadTally) refuses(p *Place, r *spreadRule) bool {
+	domains, size := &s.present, s.field.present.size
 	if p.name == "" {
-		from = &d.all
+		domains, size = &s.all, s.field.all.size
 	}
-	least := from.least
+	least := domains.lowest(size)
 	switch {
-	case from.size < r.minDomains:
+	case size < r.minDomains:
 		least = 0
-	case p.name == "" && (d.axis.key == hostname || d.absent > 0):
+	case p.name == "" && (s.axis.key == hostname || s.absent > 0):
 		least = 0 // another machine may come beside it, without a pod
 	}
-	n := d.at(p) - least
+	n := s.counts.at(s.axis.of[p.index]) - least
 	if r.self {
 		n++
 	}
 	return n > r.maxSkew
 }
 
-// levels counts domains by their number of pods.
+// levels counts the domains that have any pod by their number of pods.
 type levels struct {
 	at map[int]int
-	// least is the lowest number of pods, and size the number of domains.
-	least, size int
+	// occupied is their sum, and least the lowest number of pods.
+	occupied, least int
 }
 
-func (l *levels) raise(n int) {
-	if l.at == nil {
-		l.at = map[int]int{}
+// lowest is the least number of pods in any of so many domains.
+func (l *levels) lowest(domains int) int {
+	if l.occupied < domains {
+		return 0
 	}
-	l.size++
-	l.at[n]++
-	if l.size == 1 || n < l.least {
-		l.least = n
-	}
+	return l.least
 }
 
-func (l *levels) drop(n int) {
-	l.size--
-	if l.at[n]--; l.at[n] > 0 {
-		return
-	}
-	delete(l.at, n)
-	if n != l.least {
-		return
-	}
-	first := true
-	for level := range l.at {
-		if first || level < l.least {
-			l.least, first = level, false
+// move changes the number of pods of one domain.
+func (l *levels) move(from, to int) {
+	if to > 0 {
+		if l.at == nil {
+			l.at = map[int]int{}
+		}
+		l.occupied++
+		l.at[to]++
+		if l.occupied == 1 || to < l.least {
+			l.least = to
 		}
 	}
-}
-
-// move changes the number of pods of one domain, and reports whether the least
-// is another one now.
-func (l *levels) move(from, to int) bool {
-	least := l.least
-	l.raise(to)
-	l.drop(from)
-	return l.least != least
-}
-
-// grown returns the list long enough for the index.
-func grown(list []int, index int) []int {
-	if missing := index + 1 - len(list); missing > 0 {
-		return append(list, make([]int, missing)...)
+	if from == 0 {
+		return
 	}
-	return list
+	l.occupied--
+	if l.at[from]--; l.at[from] > 0 {
+		return
+	}
+	delete(l.at, from)
+	if from != l.least {
+		return
+	}
+	l.least = 0
+	for level := range l.at {
+		if l.least == 0 || level < l.least {
+			l.least = level
+		}
+	}
 }

@@ -94,6 +94,9 @@ func (x *comparison) judge(ctx context.Context, i int, when string) []int {
 		x.cases++
 		plugin, _, _ := strings.Cut(verdicts[j], ":")
 		ours := x.ours.world.Check(x.ours.places[j], x.ours.classes[i])
+		if x.spreads(x.Incoming[i]) && (!isUnborn(n) || ours.Why != "") {
+			continue
+		}
 		x.consistent(planned{i, j}, ours, when)
 		switch {
 		case ours.Why == "" && plugin == "":
@@ -108,6 +111,15 @@ func (x *comparison) judge(ctx context.Context, i int, when string) []int {
 		}
 	}
 	return fitting
+}
+
+// spreads reports whether the pod has to spread over machines that do not exist
+// yet. Tidegate judges it by nodes that exist on these, while here the scheduler
+// sees all of them; and on the others, where more may come beside them, it only
+// must not accept what the scheduler refuses.
+func (x *comparison) spreads(p *corev1.Pod) bool {
+	hard := func(c corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable == corev1.DoNotSchedule }
+	return slices.ContainsFunc(p.Spec.TopologySpreadConstraints, hard) && slices.ContainsFunc(x.Nodes, isUnborn)
 }
 
 // consistent holds what Tidegate says now against what it said before: a lasting
@@ -173,7 +185,7 @@ func (x *comparison) disturb() {
 			w.Lift(place, class, 1)
 		}
 		other := shapeOf(x.Nodes[len(x.Nodes)-1-i], "", x.cluster)
-		w.Reshape(place, &other, other.Allocatable)
+		w.Exchange(place, &other, other.Allocatable)
 		for _, class := range x.ours.classes {
 			w.Check(place, class)
 		}

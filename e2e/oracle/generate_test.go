@@ -27,6 +27,8 @@ type generator struct {
 	*rand.Rand
 	cluster
 	on []string
+	// allExist is true if no node is a machine that does not exist yet.
+	allExist bool
 }
 
 // generate returns the cluster of that seed. Only the named rules take part; of
@@ -60,6 +62,7 @@ func generate(seed uint64, names []string) *cluster {
 			rules[name].objects(g)
 		}
 	}
+	g.allExist = g.chance(50) || slices.Contains(g.on, "spread") && g.chance(70)
 	for i := range 2 + g.IntN(7) {
 		g.Nodes = append(g.Nodes, g.node(i))
 	}
@@ -99,7 +102,7 @@ var (
 
 func (g *generator) node(i int) *corev1.Node {
 	name := fmt.Sprintf("node-%d", i)
-	if g.chance(25) {
+	if !g.allExist && g.chance(25) {
 		name = fmt.Sprintf("%s%d", unborn, i)
 	}
 	n := &corev1.Node{

@@ -53,7 +53,7 @@ func newTidegate(c *cluster) *tidegate {
 			standing = append(standing, count)
 		}
 		if name == "" && len(standing) == 0 {
-			t.places = append(t.places, t.reshaped(c, i, &shape))
+			t.places = append(t.places, t.exchanged(c, i, &shape))
 			continue
 		}
 		t.places = append(t.places, t.world.Add(&shape, name, free, standing))
@@ -61,15 +61,18 @@ func newTidegate(c *cluster) *tidegate {
 	return t
 }
 
-// reshaped adds a machine that was another one first and judged as such.
-func (t *tidegate) reshaped(c *cluster, i int, shape *fit.Shape) *fit.Place {
+// exchanged adds a machine that was another one first and judged as such.
+func (t *tidegate) exchanged(c *cluster, i int, shape *fit.Shape) *fit.Place {
 	before := shapeOf(c.Nodes[(i+1)%len(c.Nodes)], "", c)
 	place := t.world.Add(&before, "", before.Allocatable, nil)
 	for _, class := range t.classes {
 		t.world.Check(place, class)
 	}
-	t.world.Reshape(place, shape, shape.Allocatable)
-	return place
+	if t.world.Exchange(place, shape, shape.Allocatable) {
+		return place
+	}
+	t.world.Remove(place)
+	return t.world.Add(shape, "", shape.Allocatable, nil)
 }
 
 // shapeOf is the node's shape, with the name "" that of a machine like it which
