@@ -42,4 +42,6 @@ func (p *planner) bufferOf(po *pool) int {
 }
 
 // empty reports whether no work is on the machine or planned for it.
-func (b *bin) empty() bool { return b.planned == 0 && b.stay.pods == 0 && b.reserved == nil }
+func (b *bin) empty() bool {
+	return !b.dropped && b.planned == 0 && b.stay.pods == 0 && b.reserved == nil
+}

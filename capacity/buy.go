@@ -224,7 +224,9 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 // unbuy takes back the purchases from bin number first on.
 func (p *planner) unbuy(first int) {
 	for _, b := range slices.Backward(p.bins[first:]) {
-		p.spend(b, -1)
+		if !b.dropped {
+			p.spend(b, -1)
+		}
 		p.world.Remove(b.place)
 	}
 	p.bins = p.bins[:first]
@@ -258,6 +260,40 @@ func (p *planner) enlarge(k *kind) *bin {
 	return nil
 }
 
+// merge drops machines to buy on which a single pod is planned that another of
+// them takes.
+func (p *planner) merge() {
+	alone := map[*bin]*member{}
+	for _, u := range p.units {
+		for _, m := range u.members {
+			if m.bin != nil && m.bin.tier == tierNew && m.bin.planned == 1 {
+				alone[m.bin] = m
+			}
+		}
+	}
+	stuck := map[*kind]bool{}
+	for _, b := range slices.Backward(p.bins[p.bought:]) {
+		m := alone[b]
+		if m == nil || stuck[m.kind] {
+			continue
+		}
+		b.lift(p.world, m.kind.Class, 1)
+		i := slices.IndexFunc(p.bins[p.bought:], func(other *bin) bool {
+			return other != b && !other.dropped && p.check(other, m.kind.Class).Why == ""
+		})
+		if i < 0 {
+			b.put(p.world, m.kind.Class, 1)
+			stuck[m.kind] = true
+			continue
+		}
+		m.bin = p.bins[p.bought+i]
+		m.bin.put(p.world, m.kind.Class, 1)
+		delete(alone, m.bin)
+		b.dropped = true
+		p.spend(b, -1)
+	}
+}
+
 // downsize exchanges every machine to buy for the cheapest that takes its pods.
 func (p *planner) downsize() {
 	f := p.everyPool()
@@ -266,7 +302,7 @@ func (p *planner) downsize() {
 	})
 	for _, b := range p.bins[p.bought:] {
 		for _, po := range cheapest {
-			if f.price(po) >= f.price(b.pool) {
+			if b.dropped || f.price(po) >= f.price(b.pool) {
 				break
 			}
 			if (f.priced || len(po.offers.Scalar) <= len(b.pool.offers.Scalar)) && p.closed(po) == "" && p.exchange(b, po) {

@@ -142,7 +142,7 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 func (p *planner) record() {
 	number := map[*bin]int{}
 	for _, b := range p.bins {
-		if b.node == nil {
+		if b.node == nil && !b.dropped {
 			number[b] = len(number) + 1
 		}
 	}

@@ -107,10 +107,14 @@ func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 			p.reserve(r)
 		}
 	}
+	p.merge()
 	p.downsize()
-	o.bought, o.complete = len(p.bins)-p.bought, true
+	o.complete = true
 	for _, b := range p.bins[p.bought:] {
-		o.cost += p.everyPool().price(b.pool)
+		if !b.dropped {
+			o.bought++
+			o.cost += p.everyPool().price(b.pool)
+		}
 	}
 	return o
 }
