@@ -301,8 +301,8 @@ func (p *planner) bySize() []run {
 
 // apartFirst are the runs with those first that keep others of their kind off
 // their machine, within the same priority. Before them come the first pods of
-// every kind that has to be spread: so there is a machine in each zone that the
-// others can share.
+// a few kinds that may have to be spread: so there is a machine in each zone that
+// the others can share.
 func (p *planner) apartFirst(byAge []run) []run {
 	zones := map[string]bool{}
 	for _, po := range p.pools {
@@ -313,7 +313,7 @@ func (p *planner) apartFirst(byAge []run) []run {
 	seen := map[*kind]bool{}
 	var runs []run
 	for _, r := range byAge {
-		if first := min(len(zones), len(r.units)); p.mostOf(r) == mostExpected && r.kind != nil && r.kind.tied && !seen[r.kind] {
+		if first := min(len(zones), len(r.units)); p.mostOf(r) == mostExpected && r.kind != nil && r.kind.tied && !seen[r.kind] && len(seen) < len(zones) {
 			seen[r.kind] = true
 			runs = append(runs, run{units: r.units[:first:first], kind: r.kind, ahead: true})
 			r.units = r.units[first:]
