@@ -40,6 +40,7 @@ type bin struct {
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
 	spare    bool // it is kept as its pool's buffer
+	ahead    bool // it is to be bought before a pod was placed on it
 	dropped  bool // it was to be bought, and is not needed any more
 	// reserved is the unit that the node is kept free for, nil for none.
 	reserved *unit

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
@@ -221,6 +223,25 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 	return nil, verdict
 }
 
+// openZones buys a machine in each zone in which one may be bought.
+func (p *planner) openZones(runs []run) {
+	i := slices.IndexFunc(runs, func(r run) bool { return r.kind != nil && r.kind.tied && p.mostOf(r) == mostExpected })
+	if i < 0 {
+		return
+	}
+	seen := map[string]bool{}
+	for _, o := range p.marketFor(runs[i].kind) {
+		z := o.pool.nextZone()
+		if name := z.shape.Labels[corev1.LabelTopologyZone]; !seen[name] && p.closed(o.pool) == "" {
+			seen[name] = true
+			b := p.machine(o.pool, z, tierNew)
+			b.ahead = true
+			p.spend(b, 1)
+			p.bins = append(p.bins, b)
+		}
+	}
+}
+
 // unbuy takes back the purchases from bin number first on.
 func (p *planner) unbuy(first int) {
 	for _, b := range slices.Backward(p.bins[first:]) {
@@ -260,8 +281,8 @@ func (p *planner) enlarge(k *kind) *bin {
 	return nil
 }
 
-// merge drops machines to buy on which a single pod is planned that another of
-// them takes.
+// merge drops machines to buy that were bought ahead for nothing, or for a single
+// pod that another of them takes.
 func (p *planner) merge() {
 	alone := map[*bin]*member{}
 	for _, u := range p.units {
@@ -273,6 +294,11 @@ func (p *planner) merge() {
 	}
 	stuck := map[*kind]bool{}
 	for _, b := range slices.Backward(p.bins[p.bought:]) {
+		if b.ahead && b.planned == 0 {
+			b.dropped = true
+			p.spend(b, -1)
+			continue
+		}
 		m := alone[b]
 		if m == nil || stuck[m.kind] {
 			continue

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
@@ -214,7 +213,6 @@ func (a *arena) unit(leader *Pod, m *member, buys bool) *unit {
 type run struct {
 	units []*unit
 	kind  *kind // nil for a gang
-	ahead bool  // it comes before all others of its priority
 }
 
 // like reports whether the two single pods are placed alike.
@@ -300,37 +298,15 @@ func (p *planner) bySize() []run {
 }
 
 // apartFirst are the runs with those first that keep others of their kind off
-// their machine, within the same priority. Before them come the first pods of
-// a few kinds that may have to be spread: so there is a machine in each zone that
-// the others can share.
+// their machine, within the same priority.
 func (p *planner) apartFirst(byAge []run) []run {
-	zones := map[string]bool{}
-	for _, po := range p.pools {
-		for _, z := range po.zones {
-			zones[z.shape.Labels[corev1.LabelTopologyZone]] = true
-		}
-	}
-	seen := map[*kind]bool{}
-	var runs []run
-	for _, r := range byAge {
-		if first := min(len(zones), len(r.units)); p.mostOf(r) == mostExpected && r.kind != nil && r.kind.tied && !seen[r.kind] && len(seen) < len(zones) {
-			seen[r.kind] = true
-			runs = append(runs, run{units: r.units[:first:first], kind: r.kind, ahead: true})
-			r.units = r.units[first:]
-		}
-		if len(r.units) > 0 {
-			runs = append(runs, r)
-		}
-	}
-	slices.SortStableFunc(runs, func(a, b run) int {
+	return slices.SortedStableFunc(slices.Values(byAge), func(a, b run) int {
 		return cmp.Or(
 			boolCompare(a.expected(), b.expected()),
 			-cmp.Compare(a.units[0].leader.Priority, b.units[0].leader.Priority),
-			boolCompare(b.ahead, a.ahead),
 			cmp.Compare(p.mostOf(a), p.mostOf(b)),
 		)
 	})
-	return runs
 }
 
 // expected reports whether the run's pods are yet to be created.

@@ -18,6 +18,9 @@ type way struct {
 	bins func(a, b *bin) int
 	// smallMachines has more and smaller machines bought at the same price.
 	smallMachines bool
+	// everyZone has a machine bought in each zone before any pod is placed, so
+	// that pods which keep to themselves share those that others need there.
+	everyZone bool
 }
 
 // serve finds a place for every unit that may have one. Who comes first is
@@ -56,7 +59,7 @@ func (p *planner) otherWays(byAge []run) []way {
 		ways = append(ways, way{runs: bySize, bins: largestFirst, smallMachines: true})
 	}
 	if p.anyTied() {
-		ways = append(ways, way{runs: p.apartFirst(byAge), bins: largestFirst})
+		ways = append(ways, way{runs: p.apartFirst(byAge), bins: largestFirst, everyZone: true})
 	}
 	return ways
 }
@@ -92,6 +95,9 @@ func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 	p.sortBins(w.bins)
 	p.count(w.runs)
 	p.soonestFree = nil
+	if w.everyZone {
+		p.openZones(w.runs)
+	}
 	for _, r := range w.runs {
 		p.placeRun(r)
 		for _, u := range r.units {
