@@ -223,18 +223,27 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 	return nil, verdict
 }
 
-// openZones buys a machine in each zone in which one may be bought.
+// openZones buys as many machines in each zone as the pending pods would need
+// there if they were spread evenly, and one more.
 func (p *planner) openZones(runs []run) {
 	i := slices.IndexFunc(runs, func(r run) bool { return r.kind != nil && r.kind.tied && p.mostOf(r) == mostExpected })
 	if i < 0 {
 		return
 	}
+	var cheapest []*pool // one for each zone
 	seen := map[string]bool{}
 	for _, o := range p.marketFor(runs[i].kind) {
-		z := o.pool.nextZone()
-		if name := z.shape.Labels[corev1.LabelTopologyZone]; !seen[name] && p.closed(o.pool) == "" {
+		if name := o.pool.nextZone().shape.Labels[corev1.LabelTopologyZone]; !seen[name] && p.closed(o.pool) == "" {
 			seen[name] = true
-			b := p.machine(o.pool, z, tierNew)
+			cheapest = append(cheapest, o.pool)
+		}
+	}
+	for _, po := range cheapest {
+		for range 1 + int(runs[i].kind.family.pending.Ratio(po.offers))/len(cheapest) {
+			if p.closed(po) != "" {
+				break
+			}
+			b := p.machine(po, po.nextZone(), tierNew)
 			b.ahead = true
 			p.spend(b, 1)
 			p.bins = append(p.bins, b)

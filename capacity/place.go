@@ -18,7 +18,7 @@ type way struct {
 	bins func(a, b *bin) int
 	// smallMachines has more and smaller machines bought at the same price.
 	smallMachines bool
-	// everyZone has a machine bought in each zone before any pod is placed, so
+	// everyZone has machines bought in each zone before any pod is placed, so
 	// that pods which keep to themselves share those that others need there.
 	everyZone bool
 }
