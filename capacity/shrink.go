@@ -82,7 +82,8 @@ func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
 
 // replacement is how long after the end of a pod its Job's controller, or a
 // person's script, is given to come with the next one: controllers do so within
-// a second or two. The idle time runs from the end of the pod all the same.
+// a second or two. It is no more than half of the idle time, which runs from the
+// end of the pod all the same.
 const replacement = 5 * time.Second
 
 // settlingIn reports whether the node lost work just now, which may be replaced
@@ -90,7 +91,7 @@ const replacement = 5 * time.Second
 // pods arrive one by one a mark would be taken back with each of them. The
 // while is the time for which an empty machine is kept, for the same reason.
 func (p *planner) settlingIn(b *bin) bool {
-	if p.before(b.node.Freed.Add(replacement)) {
+	if p.before(b.node.Freed.Add(min(replacement, b.pool.IdleAfter()/2))) {
 		return true
 	}
 	load := b.node.load()

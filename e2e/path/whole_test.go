@@ -73,7 +73,7 @@ func TestWholePath(t *testing.T) {
 		t.Errorf("capacities of the pool: %v, want 1 and then 0", capacities)
 	}
 	// The Roles of the manifests are enough, and no event was too long.
-	if log := p.Log(); strings.Contains(log, "is forbidden") || strings.Contains(log, "Server rejected event") {
+	if log := p.Log(); strings.Contains(log, `is forbidden: User "`) || strings.Contains(log, "Server rejected event") {
 		t.Errorf("the API server refused something\n%s", logs())
 	}
 }
