@@ -105,8 +105,8 @@ const (
 
 	// Namespace is where Tidegate's webhook runs and its objects are.
 	Namespace = "tidegate-system"
-	// ServerNamespace is where those of its pods run that need the servers' own
-	// network.
+	// ServerNamespace is where those of its pods run that need the network of
+	// the server, or the machine, that they are on.
 	ServerNamespace = "tidegate-server"
 	// ExtenderCASecret is the Secret in ServerNamespace that has the authority of
 	// the extender's certificate, as the servers' schedulers trust it.

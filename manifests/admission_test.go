@@ -102,10 +102,7 @@ func TestCertificates(t *testing.T) {
 
 // The proof of a fence accepts only this very sentence.
 func TestFenceRefusesWithTheSentenceOfTheProof(t *testing.T) {
-	policy := one[*admissionregv1.ValidatingAdmissionPolicy](t, "")
-	if policy.Name != api.FencePolicy {
-		t.Errorf("the policy is named %q, want %q", policy.Name, api.FencePolicy)
-	}
+	policy := one[*admissionregv1.ValidatingAdmissionPolicy](t, api.FencePolicy)
 	if len(policy.Spec.Validations) != 1 {
 		t.Fatalf("the policy has %d validations, want one: the first that fails speaks", len(policy.Spec.Validations))
 	}
@@ -137,7 +134,7 @@ func concatenation(expression string) (string, error) {
 }
 
 func TestFenceCoversEveryWayToBind(t *testing.T) {
-	spec := one[*admissionregv1.ValidatingAdmissionPolicy](t, "").Spec
+	spec := one[*admissionregv1.ValidatingAdmissionPolicy](t, api.FencePolicy).Spec
 	if *spec.FailurePolicy != admissionregv1.Fail || *spec.ParamKind != (admissionregv1.ParamKind{APIVersion: "v1", Kind: "Node"}) {
 		t.Errorf("failure policy %s, parameters %v; want Fail and Nodes", *spec.FailurePolicy, *spec.ParamKind)
 	}
@@ -153,7 +150,7 @@ func TestFenceCoversEveryWayToBind(t *testing.T) {
 		t.Errorf("operations (-want +got):\n%s", diff)
 	}
 
-	binding := one[*admissionregv1.ValidatingAdmissionPolicyBinding](t, "")
+	binding := one[*admissionregv1.ValidatingAdmissionPolicyBinding](t, api.FencePolicy)
 	want := admissionregv1.ValidatingAdmissionPolicyBindingSpec{
 		PolicyName:        api.FencePolicy,
 		ValidationActions: []admissionregv1.ValidationAction{admissionregv1.Deny},

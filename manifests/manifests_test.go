@@ -225,7 +225,7 @@ func decodeFile(t *testing.T, name string, into any) {
 }
 
 // parts are the folders whose objects together are what most clusters apply.
-var parts = []string{"core", "webhook", "cert-manager"}
+var parts = []string{"core", "webhook", "agent", "cert-manager"}
 
 // filesOf returns the folder's files without its kustomization, sorted.
 func filesOf(t *testing.T, folder string) []string {

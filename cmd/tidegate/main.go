@@ -45,7 +45,7 @@ func newRootCommand(calledBy string) *cobra.Command {
 		cmd.GroupID = people.ID
 		root.AddCommand(cmd)
 	}
-	for _, cmd := range []*cobra.Command{newRunCommand(), newK3sCommand(), newEmulatorCommand()} {
+	for _, cmd := range []*cobra.Command{newRunCommand(), newAgentCommand(), newK3sCommand(), newEmulatorCommand()} {
 		cmd.GroupID = parts.ID
 		root.AddCommand(cmd)
 	}
