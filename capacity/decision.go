@@ -94,6 +94,8 @@ type Step struct {
 	Since time.Time
 	// Rescue is true for an Unmark or Unfence because demand wants the node.
 	Rescue bool
+	// Lost is true for a Forget of a node whose machine went without us.
+	Lost bool
 	// Unproved is true for an Unfence because nobody enforces the fence.
 	Unproved bool
 }

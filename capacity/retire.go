@@ -24,6 +24,7 @@ func (p *planner) advance(n *Node, po *pool) {
 	switch {
 	case n.Deleting != "":
 		p.deleting(n, po)
+	case p.lost(n, po):
 	case p.interrupted(n):
 	case n.Fence != "" || n.Retirement != nil:
 		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped) {

@@ -46,8 +46,10 @@ type PoolState struct {
 	Pool
 	// Instances are the pool's machines; nil until they were first listed.
 	Instances []Instance
-	// Listed is true once Instances is known.
+	// Listed is true once Instances is known, and Lists counts how many lists of
+	// them have been read.
 	Listed bool
+	Lists  int
 	// Growing is true while a request to grow is being submitted. Capacity
 	// then is already the requested one.
 	Growing bool
@@ -99,6 +101,10 @@ type Node struct {
 	Retirement *api.Retirement
 	Fence      string
 	Deleting   string
+	// MissingSince is the number of the first list of the pool's machines, of
+	// those without a break up to the latest, that lacks the recorded one; 0 if
+	// it is there.
+	MissingSince int
 	// Interruptions are what the agent on the node reports, and Approved those of
 	// them that the agent was told to let happen.
 	Interruptions, Approved []api.Interruption

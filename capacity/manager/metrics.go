@@ -10,6 +10,7 @@ type metrics struct {
 	released     prometheus.Counter
 	bought       *prometheus.CounterVec
 	retired      *prometheus.CounterVec
+	lost         *prometheus.CounterVec
 	rescues      prometheus.Counter
 	lateBinds    prometheus.Counter
 	writes       *prometheus.CounterVec
@@ -34,6 +35,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_bought_machines_total", Help: "Machines that the cloud was asked for and accepted."}, []string{"pool"}),
 		retired: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_retired_machines_total", Help: "Machines whose deletion the cloud has confirmed and whose node is gone."}, []string{"pool"}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_lost_machines_total", Help: "Machines that went without Tidegate deleting them, and whose node is gone."}, []string{"pool"}),
 		rescues: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_rescues_total", Help: "Marks and fences that were taken back because waiting pods need the node."}),
 		lateBinds: prometheus.NewCounter(prometheus.CounterOpts{
@@ -61,7 +64,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		approved: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_approved_interruptions_total", Help: "Interruptions that were let happen before their time because their machines were empty."}),
 	}
-	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.rescues, m.lateBinds, m.writes,
+	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.rescues, m.lateBinds, m.writes,
 		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved, m.interrupted, m.approved)
 	return m
 }

@@ -52,6 +52,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 	if m.teach(o, vmids) {
 		o.snapshot.Pools = m.pools.snapshot()
 	}
+	m.followMachines(o)
 	var err error
 	o.observeOnly, err = m.observesOnly(ctx)
 	return o, err

@@ -228,6 +228,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		s.Pool = pool
 		if r.listed {
 			s.Listed, s.listed, s.outdated = true, p.now(), false
+			s.Lists++
 			s.Instances = deleting(r.instances, p.inFlight) // the list may be behind
 		}
 		if s.Shape == nil {

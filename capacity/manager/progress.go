@@ -35,6 +35,8 @@ type nodeProgress struct {
 	holdUntil       time.Time
 	fenceAfter      time.Time
 	failures        int
+	missingSince    int
+	taken           bool
 }
 
 func newProgress(now func() time.Time) *progress {
@@ -49,6 +51,7 @@ func (p *progress) show(n *capacity.Node) bool {
 	if known == nil {
 		return false
 	}
+	n.MissingSince = known.missingSince
 	n.HoldUntil, n.FenceAfter = known.holdUntil, known.fenceAfter
 	if known.token == n.Fence {
 		n.Proving, n.Proved = known.proving, known.proved
@@ -70,13 +73,18 @@ func (p *progress) proof(node types.UID, token string, proved bool) {
 
 // provedIn returns how long the proof of the node's fence took.
 func (p *progress) provedIn(node types.UID) time.Duration {
+	n := p.node(node)
+	return n.proved.Sub(n.proving)
+}
+
+// node returns what is known of the node.
+func (p *progress) node(node types.UID) nodeProgress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.nodes[node]
-	if n == nil {
-		return 0
+	if n := p.nodes[node]; n != nil {
+		return *n
 	}
-	return n.proved.Sub(n.proving)
+	return nodeProgress{}
 }
 
 // failed holds the node's next step back, longer each time.
@@ -96,6 +104,24 @@ func (p *progress) succeeded(node types.UID) {
 // proved.
 func (p *progress) disproved(node types.UID) {
 	p.change(node, func(n *nodeProgress) { n.fenceAfter = p.now().Add(disprovedHold) })
+}
+
+// missing records that the list of that number lacks the node's machine, or, if
+// it is 0, that the machine is there. It reports whether that is news.
+func (p *progress) missing(node types.UID, list int) (news bool) {
+	p.change(node, func(n *nodeProgress) {
+		if news = (n.missingSince == 0) != (list == 0); news {
+			n.missingSince = list
+		}
+	})
+	return news
+}
+
+// taken records that it was told that the node's machine goes without us. It
+// reports whether that is news.
+func (p *progress) taken(node types.UID) (news bool) {
+	p.change(node, func(n *nodeProgress) { news, n.taken = !n.taken, true })
+	return news
 }
 
 // keep drops what is known of all other nodes: they are gone.

@@ -264,7 +264,11 @@ func (m *Manager) forget(ctx context.Context, n *corev1.Node, s capacity.Step) e
 	if err != nil {
 		return fmt.Errorf("forget node %s: %w", s.Node, err)
 	}
-	m.metrics.retired.WithLabelValues(s.Pool).Inc()
+	if s.Lost {
+		m.metrics.lost.WithLabelValues(s.Pool).Inc()
+	} else {
+		m.metrics.retired.WithLabelValues(s.Pool).Inc()
+	}
 	m.told(n, s)
 	return nil
 }

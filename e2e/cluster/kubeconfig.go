@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -41,13 +42,24 @@ func (c *Cluster) UserKubeconfig(user string, groups ...string) (string, error) 
 // ServiceAccountKubeconfig writes a kubeconfig whose holder is the ServiceAccount, by a token that is good for a day,
 // and returns its path. The ServiceAccount must exist.
 func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+	return c.tokenKubeconfig(ctx, namespace, name, namespace+"-"+name, nil)
+}
+
+// PodKubeconfig writes a kubeconfig whose holder is the pod's ServiceAccount, by a token like the one that the kubelet
+// gives to the pod: bound to it, and so to its node.
+func (c *Cluster) PodKubeconfig(ctx context.Context, pod *corev1.Pod) (string, error) {
+	bound := &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID}
+	return c.tokenKubeconfig(ctx, pod.Namespace, pod.Spec.ServiceAccountName, pod.Namespace+"-"+pod.Name, bound)
+}
+
+func (c *Cluster) tokenKubeconfig(ctx context.Context, namespace, account, file string, bound *authenticationv1.BoundObjectReference) (string, error) {
 	seconds := int64(validity.Seconds())
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
-	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds, BoundObjectRef: bound}}
+	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("request a token for the ServiceAccount %s/%s (apply its manifest first): %w", namespace, name, err)
+		return "", fmt.Errorf("request a token for the ServiceAccount %s/%s (apply its manifest first): %w", namespace, account, err)
 	}
-	return c.writeKubeconfig(namespace+"-"+name, &clientcmdapi.AuthInfo{Token: answer.Status.Token})
+	return c.writeKubeconfig(file, &clientcmdapi.AuthInfo{Token: answer.Status.Token})
 }
 
 func (c *Cluster) writeKubeconfig(name string, auth *clientcmdapi.AuthInfo) (string, error) {

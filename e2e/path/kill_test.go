@@ -52,6 +52,7 @@ func killedAt(t *testing.T, failpoint string) {
 func TestKilled(t *testing.T) {
 	t.Run("at every write of a machine's life", killedAtEveryWrite)
 	t.Run("at an eviction", killedAtEviction)
+	t.Run("at an interruption", killedAtInterruption)
 	if diff := cmp.Diff(writeKinds(t), slices.Sorted(maps.Keys(suite.killed))); diff != "" && !t.Failed() {
 		t.Errorf("kinds of write in the source and those at which tidegate run was killed (-source +killed):\n%s", diff)
 	}

@@ -70,6 +70,10 @@ var pools = map[string]map[string]string{
 	"keep":      nil,
 	"asked":     nil,
 	"strangers": nil,
+	"agent":     nil,
+	"preempt":   nil,
+	"notice":    nil,
+	"taken":     nil,
 	"warn":      nil,
 	"full":      {api.MaxTag: "1"},
 	"bysize":    nil,
@@ -89,6 +93,9 @@ func scaleSets() []emulator.ScaleSet {
 		cpu, memory := "8", "32Gi"
 		if name == "twolarge" {
 			set.Size, cpu, memory = "Standard_D16s_v5", "16", "64Gi"
+		}
+		if name == "notice" {
+			set.TerminateNotice = metav1.Duration{Duration: 10 * time.Minute}
 		}
 		const template = "k8s.io_cluster-autoscaler_node-template_"
 		if name != "bysize" {

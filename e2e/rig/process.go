@@ -20,11 +20,12 @@ import (
 
 // Process is one replica of tidegate run, as the manifests run it: extender and
 // capacity manager with one ServiceAccount and, beside it, the webhook with its
-// own.
+// own; or it is an agent.
 type Process struct {
 	// LogFile is where its log goes.
 	LogFile string
-	// HealthURL and MetricsURL are the bases of its other endpoints.
+	// HealthURL and MetricsURL are the bases of its other endpoints; an agent has
+	// none.
 	HealthURL, MetricsURL string
 
 	cmd     *exec.Cmd
@@ -61,7 +62,7 @@ func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
 			return nil, err
 		}
 	}
-	p, err := r.startProcess(ServerAccount, options, append([]string{
+	p, err := r.startRun(ServerAccount, options, append([]string{
 		noWebhook,
 		"--extender-port", strconv.Itoa(extender), "--extender-cert-dir", r.extenderCert,
 		"--extender-client-ca", r.Cluster.CAFile,
@@ -72,14 +73,15 @@ func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
 	if err != nil || slices.Contains(options.Args, noWebhook) {
 		return p, err
 	}
-	p.webhook, err = r.startProcess(WebhookAccount, ProcessOptions{Env: options.Env}, []string{
+	p.webhook, err = r.startRun(WebhookAccount, ProcessOptions{Env: options.Env}, []string{
 		"--extender=false", "--capacity=false",
 		"--webhook-host", "127.0.0.1", "--webhook-port", strconv.Itoa(webhook), "--webhook-cert-dir", r.webhookCert,
 	})
 	return p, err
 }
 
-func (r *Rig) startProcess(account string, options ProcessOptions, args []string) (*Process, error) {
+// startRun starts tidegate run as that account.
+func (r *Rig) startRun(account string, options ProcessOptions, args []string) (*Process, error) {
 	var addresses [2]string
 	for i := range addresses {
 		port, err := cluster.FreePort()
@@ -93,12 +95,20 @@ func (r *Rig) startProcess(account string, options ProcessOptions, args []string
 		"run", "--kubeconfig", r.kubeconfigs[account],
 		"--metrics-address", metrics, "--health-address", health,
 	}, args...)
+	p, err := r.start(append([]string{"TIDEGATE_FAILPOINT=" + options.Failpoint}, options.Env...), args)
+	if err != nil {
+		return nil, err
+	}
+	p.HealthURL, p.MetricsURL = "http://"+health, "http://"+metrics
+	return p, nil
+}
+
+// start starts tidegate with further environment variables.
+func (r *Rig) start(env, args []string) (*Process, error) {
 	p := &Process{
-		LogFile:    filepath.Join(r.dir, fmt.Sprintf("tidegate-%d.log", len(r.processes))),
-		HealthURL:  "http://" + health,
-		MetricsURL: "http://" + metrics,
-		cmd:        exec.Command(r.binary, args...),
-		exited:     make(chan struct{}),
+		LogFile: filepath.Join(r.dir, fmt.Sprintf("tidegate-%d.log", len(r.processes))),
+		cmd:     exec.Command(r.binary, args...),
+		exited:  make(chan struct{}),
 	}
 	log, err := os.Create(p.LogFile)
 	if err != nil {
@@ -106,9 +116,9 @@ func (r *Rig) startProcess(account string, options ProcessOptions, args []string
 	}
 	defer log.Close()
 	p.cmd.Stderr, p.cmd.Stdout = log, log
-	p.cmd.Env = append(append(os.Environ(), "TIDEGATE_FAILPOINT="+options.Failpoint), options.Env...)
+	p.cmd.Env = append(os.Environ(), env...)
 	if err := p.start(); err != nil {
-		return nil, fmt.Errorf("start tidegate run: %w", err)
+		return nil, fmt.Errorf("start tidegate %s: %w", args[0], err)
 	}
 	r.processes = append(r.processes, p)
 	return p, nil

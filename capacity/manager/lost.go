@@ -1,0 +1,75 @@
+package manager
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// followMachines notes which nodes' machines are missing from the cloud's
+// lists, and says of each machine that goes without Tidegate that it does.
+func (m *Manager) followMachines(o *observation) {
+	pools := map[string]*capacity.PoolState{}
+	for i := range o.snapshot.Pools {
+		pools[strings.ToLower(o.snapshot.Pools[i].Name)] = &o.snapshot.Pools[i]
+	}
+	var listed map[string]bool // made for the first node that needs it
+	taken := map[string][]string{}
+	for _, n := range o.snapshot.Nodes {
+		if n.Instance.VMID != "" && n.Instance.State != capacity.InstanceDeleting && n.MissingSince == 0 {
+			continue // as nearly all
+		}
+		po := pools[strings.ToLower(n.Pool)]
+		if po == nil || n.Recorded == "" || n.Deleting != "" {
+			continue
+		}
+		missingFrom := 0
+		if n.Instance.VMID == "" {
+			if listed == nil {
+				listed = vmidsOf(o.snapshot.Pools)
+			}
+			if !listed[n.Recorded] {
+				missingFrom = po.Lists
+			}
+		}
+		if m.progress.missing(n.UID, missingFrom) && missingFrom > 0 {
+			m.pools.soon() // a second look
+		}
+		if missingFrom > 0 || n.Instance.State == capacity.InstanceDeleting {
+			if m.tellTaken(o, n) {
+				taken[po.Name] = append(taken[po.Name], n.Name)
+			}
+		}
+	}
+	for pool, nodes := range taken {
+		m.log.Error(nil, "machines go and Tidegate did not ask for it: look for an autoscale rule on the scale set, another autoscaler or a person", "pool", pool, "nodes", nodes)
+	}
+}
+
+// tellTaken tells once that the node's machine goes without Tidegate, and
+// reports whether nobody had announced that.
+func (m *Manager) tellTaken(o *observation, n *capacity.Node) bool {
+	object := o.node(n.Name)
+	if object == nil || !m.progress.taken(n.UID) {
+		return false
+	}
+	if len(n.Interruptions) > 0 {
+		m.log.Info("machine goes as Azure announced", "pool", n.Pool, "node", n.Name)
+		return false
+	}
+	m.say(object, corev1.EventTypeWarning, "MachineTaken", "Lose",
+		"its machine goes and Tidegate did not ask for it; is an autoscale rule, another autoscaler or a person at work on scale set %s?", n.Pool)
+	return true
+}
+
+func vmidsOf(pools []capacity.PoolState) map[string]bool {
+	vmids := map[string]bool{}
+	for i := range pools {
+		for j := range pools[i].Instances {
+			vmids[pools[i].Instances[j].VMID] = true
+		}
+	}
+	return vmids
+}

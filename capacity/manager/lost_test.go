@@ -1,0 +1,128 @@
+package manager
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// lostWorld is a manager that has seen one node, and lists of its pool.
+type lostWorld struct {
+	*world
+	told *events.FakeRecorder
+}
+
+func newLostWorld(t *testing.T, change func(*corev1.Node)) *lostWorld {
+	n := fencedNode()
+	n.Labels = map[string]string{api.PoolLabel: "agents"}
+	delete(n.Annotations, api.RetiringAnnotation)
+	n.Status.NodeInfo.SystemUUID = testVMID
+	if change != nil {
+		change(n)
+	}
+	w := &lostWorld{world: newWorld(t, open404, interceptor.Funcs{}), told: &events.FakeRecorder{Events: make(chan string, 10)}}
+	w.events = w.told
+	w.store.set(n)
+	return w
+}
+
+// list lets the manager observe the cluster with that list of the pool's
+// machines, and returns since which list the planner is told that one is
+// missing, and the reasons of the events.
+func (w *lostWorld) list(number int, machines ...capacity.Instance) (missingSince int, told []string) {
+	o := &observation{store: w.store}
+	o.snapshot.Pools = []capacity.PoolState{{Pool: capacity.Pool{Name: "agents"}, Listed: true, Lists: number, Instances: machines}}
+	o.changes, _ = w.store.fill(&o.snapshot, w.progress.show)
+	w.followMachines(o)
+	_, _ = w.store.fill(&o.snapshot, w.progress.show)
+	for len(w.told.Events) > 0 {
+		told = append(told, strings.Fields(<-w.told.Events)[1])
+	}
+	return o.snapshot.Nodes[0].MissingSince, told
+}
+
+func running(state capacity.InstanceState) capacity.Instance {
+	return capacity.Instance{ID: "1", VMID: testVMID, ComputerName: "agents000001", State: state}
+}
+
+func TestAMissingMachineIsCountedFromItsFirstList(t *testing.T) {
+	w := newLostWorld(t, nil)
+	for _, step := range []struct {
+		list     int
+		machines []capacity.Instance
+		want     int
+		told     []string
+	}{
+		{list: 1, machines: []capacity.Instance{running(capacity.InstanceRunning)}},
+		{list: 2, want: 2, told: []string{"MachineTaken"}},
+		{list: 3, want: 2},
+		{list: 4, machines: []capacity.Instance{running(capacity.InstanceRunning)}},
+		{list: 5, want: 5}, // told once is enough
+	} {
+		since, told := w.list(step.list, step.machines...)
+		if since != step.want {
+			t.Errorf("list %d: missing since %d, want %d", step.list, since, step.want)
+		}
+		if diff := cmp.Diff(step.told, told); diff != "" {
+			t.Errorf("list %d: told (-want +got):\n%s", step.list, diff)
+		}
+	}
+}
+
+// Whoever takes machines is told of, unless it was announced or is us.
+func TestTakenMachines(t *testing.T) {
+	going := running(capacity.InstanceDeleting)
+	for name, tc := range map[string]struct {
+		change   func(*corev1.Node)
+		machines []capacity.Instance
+		told     []string
+	}{
+		"running":                 {machines: []capacity.Instance{running(capacity.InstanceRunning)}},
+		"being deleted by others": {machines: []capacity.Instance{going}, told: []string{"MachineTaken"}},
+		"gone":                    {told: []string{"MachineTaken"}},
+		"being deleted by us":     {machines: []capacity.Instance{going}, change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
+		"gone, by us":             {change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
+		"gone as announced": {change: func(n *corev1.Node) {
+			n.Annotations[api.InterruptionsAnnotation] = api.EncodeInterruptions([]api.Interruption{interruption("e1")})
+		}},
+		"never adopted":            {change: func(n *corev1.Node) { delete(n.Annotations, api.VMIDAnnotation) }},
+		"of a pool that is unread": {change: func(n *corev1.Node) { n.Labels[api.PoolLabel] = "others" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newLostWorld(t, tc.change)
+			if _, told := w.list(1, tc.machines...); cmp.Diff(tc.told, told) != "" {
+				t.Errorf("told %v, want %v", told, tc.told)
+			}
+			if _, told := w.list(2, tc.machines...); told != nil {
+				t.Errorf("told again: %v", told)
+			}
+		})
+	}
+}
+
+func TestLostMachinesAreNotCountedAsRetired(t *testing.T) {
+	for name, lost := range map[string]bool{"lost": true, "retired": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{}, fencedNode())
+			step := capacity.Step{Node: "agents000001", UID: "uid-node", Kind: capacity.StepForget, Pool: "agents", Lost: lost}
+			if err := w.perform(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			got := map[bool]float64{
+				true:  testutil.ToFloat64(w.metrics.lost.WithLabelValues("agents")),
+				false: testutil.ToFloat64(w.metrics.retired.WithLabelValues("agents")),
+			}
+			if got[lost] != 1 || got[!lost] != 0 {
+				t.Errorf("lost %v, retired %v", got[true], got[false])
+			}
+		})
+	}
+}
