@@ -17,8 +17,11 @@ func (m *Manager) followMachines(o *observation) {
 	}
 	var listed map[string]bool // made for the first node that needs it
 	taken := map[string][]string{}
+	leaving := false
 	for _, n := range o.snapshot.Nodes {
-		if n.Instance.VMID != "" && n.Instance.State != capacity.InstanceDeleting && n.MissingSince == 0 {
+		going := n.Instance.State == capacity.InstanceDeleting
+		leaving = leaving || len(n.Interruptions) > 0
+		if n.Instance.VMID != "" && !going && n.MissingSince == 0 {
 			continue // as nearly all
 		}
 		po := pools[strings.ToLower(n.Pool)]
@@ -31,18 +34,16 @@ func (m *Manager) followMachines(o *observation) {
 				listed = vmidsOf(o.snapshot.Pools)
 			}
 			if !listed[n.Recorded] {
-				missingFrom = po.Lists
+				missingFrom, going = po.Lists, true
+				leaving = leaving || n.MissingSince == 0 // it takes a second look
 			}
 		}
-		if m.progress.missing(n.UID, missingFrom) && missingFrom > 0 {
-			m.pools.soon() // a second look
-		}
-		if missingFrom > 0 || n.Instance.State == capacity.InstanceDeleting {
-			if m.tellTaken(o, n) {
-				taken[po.Name] = append(taken[po.Name], n.Name)
-			}
+		m.progress.missing(n.UID, missingFrom)
+		if going && m.tellTaken(o, n) {
+			taken[po.Name] = append(taken[po.Name], n.Name)
 		}
 	}
+	m.pools.expectLosses(leaving)
 	for pool, nodes := range taken {
 		m.log.Error(nil, "machines go and Tidegate did not ask for it: look for an autoscale rule on the scale set, another autoscaler or a person", "pool", pool, "nodes", nodes)
 	}

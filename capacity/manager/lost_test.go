@@ -108,6 +108,39 @@ func TestTakenMachines(t *testing.T) {
 	}
 }
 
+// The cloud is read more often while something is known to be going to happen.
+func TestLossesAreExpected(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*corev1.Node)
+		lists  [][]capacity.Instance
+		want   bool
+	}{
+		"nothing": {lists: [][]capacity.Instance{{running(capacity.InstanceRunning)}}},
+		"an interruption is announced": {
+			change: func(n *corev1.Node) {
+				n.Annotations[api.InterruptionsAnnotation] = api.EncodeInterruptions([]api.Interruption{interruption("e1")})
+			},
+			lists: [][]capacity.Instance{{running(capacity.InstanceRunning)}}, want: true,
+		},
+		"a machine is missing for the first time":  {lists: [][]capacity.Instance{nil}, want: true},
+		"a machine is missing for the second time": {lists: [][]capacity.Instance{nil, nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newLostWorld(t, tc.change)
+			w.pools.err = nil
+			for i, machines := range tc.lists {
+				w.list(i+1, machines...)
+			}
+			if got := w.pools.busy(); got != tc.want {
+				t.Errorf("busy %t, want %t", got, tc.want)
+			}
+			if woken := len(w.pools.wake) == 1; woken != (tc.want || len(tc.lists) > 1) {
+				t.Errorf("a read was asked for: %t", woken)
+			}
+		})
+	}
+}
+
 func TestLostMachinesAreNotCountedAsRetired(t *testing.T) {
 	for name, lost := range map[string]bool{"lost": true, "retired": false} {
 		t.Run(name, func(t *testing.T) {

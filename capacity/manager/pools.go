@@ -49,6 +49,7 @@ type pools struct {
 	nodes    []string              // VMIDs of the cluster's nodes
 	look     bool                  // a node's machine is not known: list all of them
 	inFlight map[string]bool       // VMIDs whose deletion was accepted, until its outcome is known
+	leaving  bool                  // machines are about to go without us
 }
 
 type poolState struct {
@@ -108,7 +109,7 @@ func (p *pools) soon() {
 func (p *pools) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || len(p.inFlight) > 0 {
+	if p.err != nil || len(p.inFlight) > 0 || p.leaving {
 		return true
 	}
 	for _, s := range p.states {
@@ -289,6 +290,18 @@ func (p *pools) snapshot() []capacity.PoolState {
 	}
 	slices.SortFunc(out, func(a, b capacity.PoolState) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// expectLosses says whether machines are about to go without us: then the
+// cloud is read more often.
+func (p *pools) expectLosses(leaving bool) {
+	p.mu.Lock()
+	news := leaving && !p.leaving
+	p.leaving = leaving
+	p.mu.Unlock()
+	if news {
+		p.soon()
+	}
 }
 
 // setNodes tells which machines are nodes of this cluster; an unknown one asks

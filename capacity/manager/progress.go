@@ -107,14 +107,13 @@ func (p *progress) disproved(node types.UID) {
 }
 
 // missing records that the list of that number lacks the node's machine, or, if
-// it is 0, that the machine is there. It reports whether that is news.
-func (p *progress) missing(node types.UID, list int) (news bool) {
+// it is 0, that the machine is there.
+func (p *progress) missing(node types.UID, list int) {
 	p.change(node, func(n *nodeProgress) {
-		if news = (n.missingSince == 0) != (list == 0); news {
+		if (n.missingSince == 0) != (list == 0) {
 			n.missingSince = list
 		}
 	})
-	return news
 }
 
 // taken records that it was told that the node's machine goes without us. It
