@@ -7,8 +7,10 @@ package capacity
 // missing in two lists; a node that is not silent has a machine, whatever the
 // lists say.
 func (p *planner) lost(n *Node, po *pool) bool {
-	_, there := p.instances[n.Recorded]
-	if there || n.Recorded == "" || n.Instance.VMID != "" || n.Ready || n.Keep != "" || po.Refused != "" {
+	if n.Instance.VMID != "" || n.Recorded == "" || n.Ready || n.Keep != "" || po.Refused != "" {
+		return false
+	}
+	if _, there := p.instance(n.Recorded); there {
 		return false
 	}
 	if n.MissingSince != 0 && po.Lists > n.MissingSince {
