@@ -1,6 +1,8 @@
 package manager
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,16 +19,18 @@ func (m *Manager) followMachines(o *observation) {
 	}
 	var listed map[string]bool // made for the first node that needs it
 	taken := map[string][]string{}
-	leaving := false
+	leaving := map[string]bool{}
 	for _, n := range o.snapshot.Nodes {
 		going := n.Instance.State == capacity.InstanceDeleting
-		leaving = leaving || len(n.Interruptions) > 0
-		if n.Instance.VMID != "" && !going && n.MissingSince == 0 {
+		if n.Instance.VMID != "" && !going && n.MissingSince == 0 && len(n.Interruptions) == 0 {
 			continue // as nearly all
 		}
 		po := pools[strings.ToLower(n.Pool)]
 		if po == nil || n.Recorded == "" || n.Deleting != "" {
 			continue
+		}
+		if len(n.Interruptions) > 0 {
+			leaving[po.Name] = true
 		}
 		missingFrom := 0
 		if n.Instance.VMID == "" {
@@ -35,7 +39,9 @@ func (m *Manager) followMachines(o *observation) {
 			}
 			if !listed[n.Recorded] {
 				missingFrom, going = po.Lists, true
-				leaving = leaving || n.MissingSince == 0 // it takes a second look
+				if n.MissingSince == 0 || n.MissingSince == po.Lists {
+					leaving[po.Name] = true // it takes a second list
+				}
 			}
 		}
 		m.progress.missing(n.UID, missingFrom)
@@ -44,8 +50,9 @@ func (m *Manager) followMachines(o *observation) {
 		}
 	}
 	m.pools.expectLosses(leaving)
-	for pool, nodes := range taken {
-		m.log.Error(nil, "machines go and Tidegate did not ask for it: look for an autoscale rule on the scale set, another autoscaler or a person", "pool", pool, "nodes", nodes)
+	for _, pool := range slices.Sorted(maps.Keys(taken)) {
+		m.log.Error(nil, "machines go and Tidegate did not ask for it: look for an autoscale rule on the scale set, another autoscaler or a person",
+			"pool", pool, "nodes", taken[pool])
 	}
 }
 

@@ -113,7 +113,8 @@ func TestLossesAreExpected(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*corev1.Node)
 		lists  [][]capacity.Instance
-		want   bool
+		want   bool // afterwards
+		woken  bool // on the way
 	}{
 		"nothing": {lists: [][]capacity.Instance{{running(capacity.InstanceRunning)}}},
 		"an interruption is announced": {
@@ -123,18 +124,21 @@ func TestLossesAreExpected(t *testing.T) {
 			lists: [][]capacity.Instance{{running(capacity.InstanceRunning)}}, want: true,
 		},
 		"a machine is missing for the first time":  {lists: [][]capacity.Instance{nil}, want: true},
-		"a machine is missing for the second time": {lists: [][]capacity.Instance{nil, nil}},
+		"a machine is missing for the second time": {lists: [][]capacity.Instance{nil, nil}, woken: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newLostWorld(t, tc.change)
 			w.pools.err = nil
+			s := &poolState{}
+			s.Listed, s.Settled = true, true
+			w.pools.states["agents"] = s
 			for i, machines := range tc.lists {
 				w.list(i+1, machines...)
 			}
 			if got := w.pools.busy(); got != tc.want {
 				t.Errorf("busy %t, want %t", got, tc.want)
 			}
-			if woken := len(w.pools.wake) == 1; woken != (tc.want || len(tc.lists) > 1) {
+			if woken := len(w.pools.wake) == 1; woken != (tc.want || tc.woken) {
 				t.Errorf("a read was asked for: %t", woken)
 			}
 		})

@@ -49,7 +49,6 @@ type pools struct {
 	nodes    []string              // VMIDs of the cluster's nodes
 	look     bool                  // a node's machine is not known: list all of them
 	inFlight map[string]bool       // VMIDs whose deletion was accepted, until its outcome is known
-	leaving  bool                  // machines are about to go without us
 }
 
 type poolState struct {
@@ -57,6 +56,7 @@ type poolState struct {
 	writes   int       // counts requests, so that older reads are not believed
 	outdated bool      // the capacity is known to be another one: read it first
 	listed   time.Time // when the machines were listed last
+	leaving  bool      // machines are about to go without us
 	learned  bool      // the shape is that of a node of this cluster
 	boots    []time.Duration
 	refusals int
@@ -109,7 +109,7 @@ func (p *pools) soon() {
 func (p *pools) busy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || len(p.inFlight) > 0 || p.leaving {
+	if p.err != nil || len(p.inFlight) > 0 {
 		return true
 	}
 	for _, s := range p.states {
@@ -122,7 +122,7 @@ func (p *pools) busy() bool {
 
 // changing reports whether the pool's machines are expected to change.
 func (s *poolState) changing() bool {
-	return s.outdated || !s.Settled && s.Capacity != len(s.Instances) || slices.ContainsFunc(s.Instances, func(i capacity.Instance) bool {
+	return s.outdated || s.leaving || !s.Settled && s.Capacity != len(s.Instances) || slices.ContainsFunc(s.Instances, func(i capacity.Instance) bool {
 		return i.State != capacity.InstanceRunning && i.State != capacity.InstanceStopped
 	})
 }
@@ -292,15 +292,16 @@ func (p *pools) snapshot() []capacity.PoolState {
 	return out
 }
 
-// expectLosses says whether machines are about to go without us: then the
-// cloud is read more often.
-func (p *pools) expectLosses(leaving bool) {
+// expectLosses says of which pools machines are about to go without us: these
+// are read more often.
+func (p *pools) expectLosses(leaving map[string]bool) {
 	p.mu.Lock()
-	news := leaving && !p.leaving
-	p.leaving = leaving
-	p.mu.Unlock()
-	if news {
-		p.soon()
+	defer p.mu.Unlock()
+	for name, s := range p.states {
+		if leaving[name] && !s.leaving {
+			p.soon()
+		}
+		s.leaving = leaving[name]
 	}
 }
 
