@@ -144,7 +144,7 @@ func (p *planner) addBins() {
 	for i, n := range p.snapshot.Nodes {
 		po := p.poolOf(n)
 		p.nodes[i] = bin{node: n, pool: po}
-		if n.Instance.VMID != "" {
+		if n.Instance.VMID != "" && p.mayJoin(n.Instance) {
 			p.joined[n.Instance.VMID] = true
 		}
 		if po != nil && n.Server && po.Refused == "" {
@@ -237,7 +237,18 @@ func (p *planner) instance(vmid string) (Instance, bool) {
 	return Instance{}, false
 }
 
-func (p *planner) poolOf(n *Node) *pool { return p.byPool[strings.ToLower(n.Pool)] }
+func (p *planner) poolOf(n *Node) *pool {
+	if p.last == nil || p.last.Name != n.Pool {
+		p.last = p.byPool[strings.ToLower(n.Pool)]
+	}
+	return p.last
+}
+
+// mayJoin reports whether a machine of that age is counted on although it is no
+// node yet.
+func (p *planner) mayJoin(i Instance) bool {
+	return i.Created.IsZero() || p.snapshot.Now.Before(i.Created.Add(joinTimeout))
+}
 
 // joinTimeout is how long a machine may take to become a ready node before
 // the demand no longer counts on it. Source: ten times the boot of a slow
@@ -323,9 +334,12 @@ func (p *planner) addComing(po *pool) {
 		case i.State == InstanceDeleting:
 		case p.joined[i.VMID], i.State == InstanceFailed, i.State == InstanceStopped:
 			coming--
-		case !i.Created.IsZero() && !p.before(i.Created.Add(joinTimeout)):
+		case !p.mayJoin(i):
 			coming--
 		default:
+			if !i.Created.IsZero() {
+				p.before(i.Created.Add(joinTimeout))
+			}
 			listed = append(listed, i)
 		}
 	}

@@ -32,7 +32,9 @@ type member struct {
 	pod  *Pod
 	kind *kind
 	bin  *bin
-	from scan // the kind's scan before the member was placed
+	// released is true if the pod is let through the gate.
+	released bool
+	from     scan // the kind's scan before the member was placed
 }
 
 // kind is a Class in the planning.

@@ -5,23 +5,17 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // explain says of each pod that stays at the gate why it does.
 func (p *planner) explain() {
-	released := map[types.UID]bool{}
-	for _, r := range p.decision.Releases {
-		released[r.UID] = true
-	}
 	texts := map[*fit.Class]Reason{}
 	p.decision.Reasons = slices.Grow(p.decision.Reasons, len(p.unbound)-len(p.decision.Releases))
 	for _, u := range p.units {
 		for _, m := range u.members {
-			if m.pod == nil || !m.pod.Gated || released[m.pod.UID] {
+			if m.pod == nil || !m.pod.Gated || m.released {
 				continue
 			}
 			r := p.reason(u, m, texts)

@@ -35,7 +35,8 @@ type planner struct {
 
 	pools  []*pool
 	byPool map[string]*pool
-	joined map[string]bool // VMIDs of machines that are nodes
+	last   *pool           // that was looked up
+	joined map[string]bool // VMIDs of young machines that are nodes
 	// machines are all pools' together, those to buy included.
 	machines struct {
 		count int
@@ -106,7 +107,7 @@ func newPlanner(s Snapshot) *planner {
 	p := &planner{
 		snapshot: &s,
 		byPool:   map[string]*pool{},
-		joined:   make(map[string]bool, len(s.Nodes)),
+		joined:   map[string]bool{},
 		world:    fit.NewWorld(),
 		held:     map[*Pod]*bin{},
 		kinds:    map[*fit.Class]*kind{},

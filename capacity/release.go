@@ -30,6 +30,7 @@ func (p *planner) release() {
 			default:
 				r.Why = "it has waited for its longest wait of " + m.pod.MaxWait.String()
 			}
+			m.released = true
 			p.decision.Releases = append(p.decision.Releases, r)
 		}
 	}

@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func (p *planner) shrink() {
 // there either, so it keeps none.
 func (p *planner) waitingClasses() []*fit.Class {
 	seen := map[*fit.Class]bool{}
-	var classes []*fit.Class
+	var kinds []*kind
 	for _, u := range p.units {
 		if u.gang && !u.placed {
 			continue
@@ -64,9 +65,15 @@ func (p *planner) waitingClasses() []*fit.Class {
 		for _, m := range u.members {
 			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.kind.Class] {
 				seen[m.kind.Class] = true
-				classes = append(classes, m.kind.Class)
+				kinds = append(kinds, m.kind)
 			}
 		}
+	}
+	// The smallest is the most likely to fit somewhere.
+	slices.SortStableFunc(kinds, func(a, b *kind) int { return cmp.Compare(a.size, b.size) })
+	var classes []*fit.Class
+	for _, k := range kinds {
+		classes = append(classes, k.Class)
 	}
 	return classes
 }
