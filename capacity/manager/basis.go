@@ -29,7 +29,7 @@ type Basis struct {
 // basisOf is what the snapshot rests on.
 func basisOf(s capacity.Snapshot) Basis {
 	b := Basis{Settle: s.Settle, Limits: s.Limits, PoolsUnknown: s.PoolsUnknown, Pools: slices.Clone(s.Pools)}
-	recorded := map[string]bool{}
+	recorded := make(map[string]bool, len(s.Nodes))
 	for _, n := range s.Nodes {
 		recorded[n.Recorded] = n.Pool == n.Labels[api.PoolLabel]
 	}

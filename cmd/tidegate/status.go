@@ -55,8 +55,14 @@ func (s *statusCommand) run(ctx context.Context, out io.Writer) error {
 		_, err := s.show(ctx, client, out, style, nil)
 		return err
 	}
+	return s.follow(ctx, client, out, style)
+}
+
+// follow shows the report again and again until ctx ends.
+func (s *statusCommand) follow(ctx context.Context, client kubernetes.Interface, out io.Writer, style layout.Style) error {
 	var last *cli.Report
 	for {
+		var err error
 		if last, err = s.show(ctx, client, out, style, last); err != nil && ctx.Err() == nil {
 			return err
 		}
