@@ -19,7 +19,10 @@ func amounts(list corev1.ResourceList, all bool) string {
 	})
 	var parts []string
 	for _, name := range names {
-		if all || rank(name) < rankPlenty {
+		switch {
+		case name == corev1.ResourceMemory && !all:
+			parts = append(parts, amount(name, list[name])) // its unit says what it is
+		case all || rank(name) < rankPlenty:
 			parts = append(parts, amount(name, list[name])+" "+string(name))
 		}
 	}

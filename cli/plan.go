@@ -77,13 +77,17 @@ func (p Plan) Write(w io.Writer, now time.Time, style layout.Style) {
 		fmt.Fprintln(w, "Tidegate would do this now; nothing was done.")
 	}
 	t := layout.Table{Header: []string{"DO", "WHAT", "WHY"}}
-	for _, a := range p.Actions {
+	actions := p.Actions[:min(shownPods, len(p.Actions))]
+	for _, a := range actions {
 		t.Add(layout.Cells(a.Do, a.What, a.Why)...)
 	}
 	section(w, &t, style)
+	more(w, len(p.Actions)-len(actions), "json")
 	t = layout.Table{Header: []string{"WOULD WAIT", "STARTS IN", "REASON"}}
-	for _, pod := range p.Waiting {
+	waiting := p.Waiting[:min(shownPods, len(p.Waiting))]
+	for _, pod := range waiting {
 		t.Add(layout.Cells(pod.Namespace+"/"+pod.Name, startsIn(now, pod.Expected), pod.Message)...)
 	}
 	section(w, &t, style)
+	more(w, len(p.Waiting)-len(waiting), "json")
 }

@@ -112,3 +112,16 @@ func TestPlanWithoutALeader(t *testing.T) {
 		})
 	}
 }
+
+func TestLongPlansAreCut(t *testing.T) {
+	var d capacity.Decision
+	for range 23 {
+		d.Releases = append(d.Releases, capacity.Release{Node: "n"})
+		d.Reasons = append(d.Reasons, capacity.Reason{Text: "why"})
+	}
+	var out strings.Builder
+	NewPlan(d).Write(&out, noon, layout.Style{Width: 100})
+	if got := strings.Count(out.String(), "and 3 more; -o json lists all\n"); got != 2 {
+		t.Errorf("says %d times that 3 more are left out, want for actions and for pods:\n%s", got, out.String())
+	}
+}

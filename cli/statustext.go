@@ -13,7 +13,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/cli/layout"
 )
 
-// shownPods is how many waiting pods are listed unless all are asked for.
+// shownPods is how many pods are listed unless all are asked for.
 const shownPods = 20
 
 // Write shows the report for people. Wide shows every waiting pod and further
@@ -100,9 +100,7 @@ func (r Report) writeWaiting(w io.Writer, now time.Time, wide bool, style layout
 		t.Add(layout.Cells(p.Namespace+"/"+p.Name, age(now, p.Since), startsIn(now, p.Expected), p.Message)...)
 	}
 	section(w, &t, style)
-	if more := len(r.Waiting) - len(shown); more > 0 {
-		fmt.Fprintf(w, "and %d more; -o wide lists all\n", more)
-	}
+	more(w, len(r.Waiting)-len(shown), "wide")
 	if len(r.Waiting) == 0 {
 		fmt.Fprintln(w, "\nNo pod waits.")
 	}
@@ -113,6 +111,13 @@ func section(w io.Writer, t *layout.Table, style layout.Style) {
 	if len(t.Rows) > 0 {
 		fmt.Fprintln(w)
 		t.Write(w, style)
+	}
+}
+
+// more says how many rows were left out, and which format has them all.
+func more(w io.Writer, left int, format string) {
+	if left > 0 {
+		fmt.Fprintf(w, "and %d more; -o %s lists all\n", left, format)
 	}
 }
 

@@ -47,7 +47,8 @@ func Cells(texts ...string) []Cell {
 
 const (
 	columnGap = 2
-	// leastLast is how wide the last column, which holds sentences, is at least.
+	// leastLast is how wide the last column, which holds sentences, is at least
+	// if it needs to.
 	leastLast = 30
 	// leastCut is how short a cell is cut at most.
 	leastCut = 8
@@ -95,7 +96,11 @@ func (t *Table) widths(limit int) []int {
 	if limit == 0 {
 		return widths
 	}
-	for used > limit-leastLast {
+	need := leastCut
+	for _, row := range t.Rows {
+		need = max(need, utf8.RuneCountInString(row[last].Text))
+	}
+	for used > limit-min(need, leastLast) {
 		widest := 0
 		for i := range last {
 			if widths[i] > widths[widest] {

@@ -33,12 +33,21 @@ func TestTable(t *testing.T) {
 				"               about 80 s from purchase to ready",
 			},
 		},
-		"names are cut in the middle": {
+		"names are cut in the middle, for a sentence": {
+			style: Style{Width: 60},
+			rows:  [][]Cell{Cells("namespace/a-job-of-a-long-name-x7k2p", "waits", "waiting for 3 machines, which boot")},
+			want: []string{
+				"NAME                   STATE  REASON",
+				"namespace/…name-x7k2p  waits  waiting for 3 machines, which",
+				"                              boot",
+			},
+		},
+		"and not for a word": {
 			style: Style{Width: 60},
 			rows:  [][]Cell{Cells("namespace/a-job-of-a-long-name-x7k2p", "waits", "soon")},
 			want: []string{
-				"NAME                   STATE  REASON",
-				"namespace/…name-x7k2p  waits  soon",
+				"NAME                                  STATE  REASON",
+				"namespace/a-job-of-a-long-name-x7k2p  waits  soon",
 			},
 		},
 		"without a limit nothing is cut": {
