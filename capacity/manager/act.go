@@ -96,9 +96,15 @@ func (m *Manager) say(object runtime.Object, kind, reason, action, format string
 
 // release nominates the planned node and then takes the gate, and only
 // Tidegate's gate, off the pod. The pool is the planned node's, if there is one.
-func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) error {
+func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	m.store.hold(cached.UID, r.Node)
+	defer func() {
+		if err != nil {
+			m.store.letGo(cached.UID)
+		}
+	}()
 	text := "released towards node " + r.Node
 	if r.Node == "" {
 		text = "released without room: " + r.Why
@@ -106,7 +112,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	pod := cached.DeepCopy()
 	pod.Status.NominatedNodeName = r.Node
 	setCondition(pod, corev1.ConditionTrue, "Released", text, m.now())
-	err := m.write("nominate", func() error {
+	err = m.write("nominate", func() error {
 		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
 	})
 	if err != nil {

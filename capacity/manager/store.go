@@ -34,6 +34,9 @@ type store struct {
 	sets       map[types.UID]*appsv1.DaemonSet
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
+	// held are the pods whose release is under way or not seen yet, with their
+	// nodes.
+	held map[types.UID]string
 	// queue are the waiting pods in the order of demand, and names the nodes'.
 	queue []*capacity.Pod
 	names []string
@@ -73,7 +76,7 @@ type storedJob struct {
 
 func newStore(now func() time.Time) *store {
 	return &store{
-		now: now, compiler: fit.NewCompiler(),
+		now: now, compiler: fit.NewCompiler(), held: map[types.UID]string{},
 		pods:  map[types.UID]*storedPod{},
 		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
 	}
@@ -88,6 +91,9 @@ func (s *store) set(object any) {
 	case *corev1.Pod:
 		s.removePod(o.UID, o)
 		s.addPod(o)
+		if !api.HasCapacityGate(o) {
+			delete(s.held, o.UID)
+		}
 	case *corev1.Node:
 		n := s.node(o.Name)
 		if n.object == nil || identity(n.object) != identity(o) {
@@ -110,6 +116,7 @@ func (s *store) remove(object any) {
 	switch o := object.(type) {
 	case *corev1.Pod:
 		s.removePod(o.UID, nil)
+		delete(s.held, o.UID)
 	case *corev1.Node:
 		if n := s.nodes[o.Name]; n != nil && n.object != nil && n.object.UID == o.UID {
 			n.object, n.shown, n.freed, s.places = nil, nil, time.Time{}, nil

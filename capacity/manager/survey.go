@@ -25,6 +25,7 @@ func (s *store) fill(snapshot *capacity.Snapshot, show func(*capacity.Node) bool
 	snapshot.Expected = s.expected(snapshot.Now)
 	s.follow()
 	snapshot.Waiting = slices.Clone(s.queue)
+	s.showHeld(snapshot.Waiting)
 	snapshot.Daemons = s.daemonClasses()
 	s.locate(snapshot.Pools)
 	snapshot.Nodes = make([]*capacity.Node, 0, len(s.names))
