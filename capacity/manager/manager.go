@@ -139,6 +139,9 @@ func (m *Manager) Start(ctx context.Context) error {
 	m.pools.restore(status)
 	m.log.Info("capacity manager leads", "settle", m.settle.String(), "observeOnly", m.observeOnly)
 
+	// The first plan tells the pools which machines are nodes, so that their
+	// first read already finds the sets that have no tags.
+	next := m.step(ctx)
 	finished := make(chan struct{})
 	running := []func(context.Context){m.pools.run, m.lanes.cloud.run, m.lanes.nodes.run, m.lanes.pods.run, m.lanes.reasons.run}
 	for _, run := range running {
@@ -147,7 +150,7 @@ func (m *Manager) Start(ctx context.Context) error {
 			finished <- struct{}{}
 		}()
 	}
-	m.loop(ctx)
+	m.loop(ctx, next)
 	for range running {
 		<-finished
 	}
@@ -193,8 +196,9 @@ func (m *Manager) kick() {
 	}
 }
 
-func (m *Manager) loop(ctx context.Context) {
-	timer := time.NewTimer(m.step(ctx))
+// loop plans whenever something has changed, and at the latest after next.
+func (m *Manager) loop(ctx context.Context, next time.Duration) {
+	timer := time.NewTimer(next)
 	defer timer.Stop()
 	for {
 		select {
