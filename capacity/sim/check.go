@@ -42,6 +42,9 @@ func (w *World) seen(e cluster.Event) {
 	}
 	if before != nil && e.New != nil {
 		w.checkGates(before, pod, e.By)
+		if api.HasCapacityGate(before) && !api.HasCapacityGate(pod) {
+			w.checkRelease(pod, e.By)
+		}
 	}
 }
 

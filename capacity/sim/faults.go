@@ -128,7 +128,9 @@ func (c *call) begin(release func()) {
 			c.from.crash("before " + c.String())
 		}
 		if f.cut != before && f.when != before {
+			w.serving = c
 			w.serve(c)
+			w.serving = nil
 		}
 		switch {
 		case f.cut != never:
@@ -141,7 +143,12 @@ func (c *call) begin(release func()) {
 		if f.crash == after {
 			c.from.crash("after " + c.String())
 		}
-		w.Loop.In(f.after, release)
+		w.Loop.In(f.after, func() {
+			if c.err != nil || c.status >= http.StatusBadRequest {
+				c.forget()
+			}
+			release()
+		})
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -31,6 +32,7 @@ type process struct {
 	world   *World
 	name    string
 	view    *cluster.Cache
+	memory  *memory
 	metrics *prometheus.Registry
 	life    context.Context
 	kill    context.CancelFunc
@@ -40,11 +42,12 @@ type process struct {
 
 // start lets one more process lead.
 func (w *World) start() *process {
-	w.started++
+	w.starts++
 	p := &process{
-		world: w, name: fmt.Sprintf("leader-%d", w.started),
+		world: w, name: fmt.Sprintf("leader-%d", w.starts),
 		view: w.Cluster.NewCache(), metrics: prometheus.NewRegistry(), ended: make(chan struct{}),
 	}
+	p.memory = newMemory(p.view)
 	p.life, p.kill = context.WithCancel(context.Background())
 	m, err := p.manager()
 	if err != nil {
@@ -151,7 +154,12 @@ func (p *process) RoundTrip(r *http.Request) (*http.Response, error) {
 	key := strings.Join([]string{p.name, action, c.String()}, " ")
 	if err := p.world.Loop.Park(ctx, key, c.begin); err != nil {
 		// Of all that was set to this instant the loop decides what comes first.
-		_ = p.world.Loop.Park(p.life, key, p.world.Loop.Soon)
+		_ = p.world.Loop.Park(p.life, key, func(release func()) {
+			p.world.Loop.In(0, func() {
+				c.forget()
+				release()
+			})
+		})
 		return nil, final{err}
 	}
 	if c.err != nil {
@@ -181,10 +189,23 @@ type call struct {
 	http *http.Request
 	body []byte
 
+	// released are the pods that it let through the gate, and unknown is true
+	// once the process will never know.
+	released []types.UID
+	unknown  bool
+
 	status int
 	header http.Header
 	answer []byte
 	err    error
+}
+
+// forget makes the process not know what the request has done.
+func (c *call) forget() {
+	c.unknown = true
+	for _, pod := range c.released {
+		delete(c.from.memory.released, pod)
+	}
 }
 
 // String names the request, equal in every run of the seed.

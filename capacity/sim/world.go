@@ -43,7 +43,8 @@ type World struct {
 
 	identity   string // the client ID
 	processes  []*process
-	started    int
+	serving    *call // the request that is being carried out
+	starts     int
 	starting   bool // a process is about to start
 	over       bool
 	begin      time.Time

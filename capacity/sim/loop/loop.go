@@ -71,9 +71,6 @@ func (l *Loop) At(t time.Time, do func()) {
 	heap.Push(&l.events, event{at: t, seq: l.seq, do: do})
 }
 
-// Soon schedules do for a time that nothing else is set to.
-func (l *Loop) Soon(do func()) { l.In(0, do) }
-
 // Every calls do after each interval, until it returns false.
 func (l *Loop) Every(interval time.Duration, do func() bool) {
 	l.In(interval, func() {
