@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
@@ -36,7 +37,7 @@ func pick[T any](d *dice, from ...T) T { return from[d.roll(len(from))] }
 
 // anySnapshot makes a snapshot, likely or not, from the dice.
 func anySnapshot(d *dice) Snapshot {
-	s := Snapshot{Now: now, Settle: settle}
+	s := Snapshot{Now: now, Settle: settle, Limits: Limits{Machines: d.roll(3) * 4, HourlyPrice: float64(d.roll(3) * 4)}}
 	for i := range d.roll(4) {
 		s.Pools = append(s.Pools, anyPool(d, fmt.Sprintf("pool%d", i)))
 	}
@@ -63,6 +64,15 @@ func anyPool(d *dice, name string) PoolState {
 	p := poolOf(name, d.roll(5), bounds(low, low+d.roll(5)))
 	p.Settings.PricePerHour = float64(d.roll(3))
 	p.Growing, p.Listed = d.rarely(), !d.rarely()
+	p.Spot, p.Settings.Buffer.Machines, p.Settings.Buffer.Percent = d.rarely(), d.roll(2)*d.roll(2), d.roll(2)*30
+	if d.rarely() {
+		headroom := d.roll(4)
+		p.Headroom, p.Family, p.VCPUs = &headroom, pick(d, "", "D"), pick(d, 0, 8)
+	}
+	if zone := pick(d, "", "west-1", "west-2"); zone != "" {
+		p.Shape.Labels[corev1.LabelTopologyZone] = zone
+		p.Zones = pick(d, nil, []string{zone}, []string{"west-1", "west-2", "west-3"})
+	}
 	if d.rarely() {
 		p.Refused = "it is Flexible"
 	}
@@ -148,7 +158,33 @@ func anyPod(d *dice, s *Snapshot, name string) Pod {
 	return p
 }
 
+// tiedClass is one of pods that are spread, or keep to or off each other.
+func tiedClass(d *dice) *fit.Class {
+	own := map[string]string{"app": pick(d, "a", "b")}
+	selects := &metav1.LabelSelector{MatchLabels: map[string]string{"app": pick(d, "a", "a", "b")}}
+	key := pick(d, corev1.LabelHostname, corev1.LabelTopologyZone)
+	term := []corev1.PodAffinityTerm{{LabelSelector: selects, TopologyKey: key}}
+	spec := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: cpus(float64(1 + d.roll(4))).List()}}}}
+	delete(spec.Containers[0].Resources.Requests, corev1.ResourcePods)
+	switch d.roll(5) {
+	case 0:
+		spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: int32(1 + d.roll(2)), TopologyKey: key, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selects}}
+	case 1:
+		spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term}}
+	case 2:
+		spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: term}}
+	case 3:
+		spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 80}}
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "work", Labels: own}, Spec: spec}
+	compiler.Class(p, "") // from here on the compiler knows that selectors look at the label
+	return compiler.Class(p, "")
+}
+
 func anyClass(d *dice, unit float64) *fit.Class {
+	if d.roll(4) == 3 {
+		return tiedClass(d)
+	}
 	r := cpus(unit * float64(d.roll(9)))
 	if d.rarely() {
 		r.Scalar = map[corev1.ResourceName]int64{gpu: 1}
@@ -204,7 +240,7 @@ func shuffled(s Snapshot, r *rand.Rand) Snapshot {
 func FuzzPlan(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		seed := make([]byte, 400)
+		seed := make([]byte, 600)
 		for i := range seed {
 			seed[i] = byte(r.Uint32())
 		}
@@ -319,6 +355,44 @@ func checkGrows(t *testing.T, s Snapshot, d Decision) {
 			t.Errorf("%s grows although it must not now: %+v", g.Pool, po)
 		}
 		seen[g.Pool] = true
+	}
+	checkSpending(t, s, d)
+}
+
+// checkSpending: what is bought keeps to the limits and to each pool's quota.
+func checkSpending(t *testing.T, s Snapshot, d Decision) {
+	machines, price := 0, 0.0
+	for i := range s.Pools {
+		if po := &s.Pools[i]; po.Refused == "" {
+			machines += po.Capacity
+			price += float64(po.Capacity) * po.Settings.PricePerHour
+		}
+	}
+	vcpus, left := 0, 0
+	for i := range s.Pools {
+		if po := &s.Pools[i]; po.Family != "" && po.Headroom != nil {
+			left = max(left, *po.Headroom*po.VCPUs)
+		}
+	}
+	for _, g := range d.Grows {
+		po, n := find(s.Pools, g.Pool), g.To-g.From
+		machines += n
+		price += float64(n) * po.Settings.PricePerHour
+		if po.Headroom != nil && n > *po.Headroom {
+			t.Errorf("%d machines of %s, whose quota allows %d", n, po.Name, *po.Headroom)
+		}
+		if po.Family != "" && po.Headroom != nil {
+			vcpus += n * po.VCPUs
+		}
+	}
+	switch {
+	case len(d.Grows) == 0:
+	case s.Limits.Machines > 0 && machines > s.Limits.Machines:
+		t.Errorf("%d machines in all, and the limit is %d", machines, s.Limits.Machines)
+	case s.Limits.HourlyPrice > 0 && price > s.Limits.HourlyPrice:
+		t.Errorf("%g an hour in all, and the limit is %g", price, s.Limits.HourlyPrice)
+	case vcpus > left:
+		t.Errorf("%d vCPUs of a family of which %d are left", vcpus, left)
 	}
 }
 
