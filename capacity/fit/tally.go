@@ -51,6 +51,15 @@ func (a *axis) leave(p *Place) {
 	a.of[p.index] = none
 }
 
+// at is the number of the value of the place of that index, none also for a
+// place that was removed.
+func (a *axis) at(place int) int {
+	if place >= len(a.of) {
+		return none
+	}
+	return a.of[place]
+}
+
 // set sets one item of a list, which may be the next one.
 func set[T any](list []T, index int, value T) []T {
 	if index == len(list) {
@@ -130,7 +139,7 @@ type tally struct {
 
 func (t *tally) add(place, n, _ int) {
 	if t.axis != nil {
-		value := t.axis.of[place]
+		value := t.axis.at(place)
 		if value == none {
 			return
 		}
@@ -252,10 +261,10 @@ type spreadTally struct {
 
 func (s *spreadTally) add(place, n, terminating int) {
 	n -= terminating
-	if n == 0 || !s.in[place] {
+	value := s.axis.at(place)
+	if n == 0 || value == none || !s.in[place] {
 		return
 	}
-	value := s.axis.of[place]
 	present, all := s.present.lowest(s.field.present.size), s.all.lowest(s.field.all.size)
 	sum := s.counts.add(value, n)
 	s.all.move(sum-n, sum)

@@ -12,7 +12,9 @@ import (
 func pod(app string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "work", Name: app, UID: "uid", Labels: map[string]string{"app": app}}}
 	for _, change := range changes {
-		change(p)
+		if change != nil {
+			change(p)
+		}
 	}
 	return p
 }
@@ -212,6 +214,49 @@ func TestVersion(t *testing.T) {
 	}
 	if got := w.Check(a, c.Class(pod("big", func(p *corev1.Pod) { p.Spec.Containers = []corev1.Container{container("9", nil)} }), "")); !got.Lasting || got.Why != "resources" {
 		t.Errorf("a pod that is too large: %+v", got)
+	}
+}
+
+// TestRemovedPlacesLeaveNoTrace: what was planned on a machine and taken back
+// before the machine was given up does not count for a rule that is judged only
+// then, neither if the next machine takes its place nor if none does.
+func TestRemovedPlacesLeaveNoTrace(t *testing.T) {
+	for name, early := range map[string]func(*corev1.Pod){"before any rule": nil, "after a rule": spreading(corev1.LabelTopologyZone)} {
+		for _, next := range []bool{false, true} {
+			c := NewCompiler()
+			var first, web, db, follower, apart *Class
+			for range 2 {
+				first = c.Class(pod("first", awayFrom("first", hostname)), "")
+				web, db = c.Class(pod("web", early), ""), c.Class(pod("db"), "")
+				follower, apart = c.Class(pod("x", near("web", corev1.LabelTopologyZone)), ""), c.Class(pod("y", awayFrom("db", corev1.LabelTopologyZone)), "")
+			}
+			shape := &Shape{Labels: map[string]string{corev1.LabelTopologyZone: "1"}, Allocatable: machineOf(8)}
+			w := NewWorld()
+			a := w.Add(shape, "a", shape.Allocatable, nil)
+			if early != nil {
+				w.Check(a, first)
+			}
+			gone, too := w.Add(shape, "", shape.Allocatable, nil), w.Add(shape, "", shape.Allocatable, nil)
+			for _, class := range []*Class{web, db} {
+				w.Put(gone, class, 1)
+				w.Put(too, class, 1)
+			}
+			for _, class := range []*Class{web, db} {
+				w.Lift(gone, class, 1)
+				w.Lift(too, class, 1)
+			}
+			w.Remove(too)
+			w.Remove(gone)
+			if next {
+				a = w.Add(shape, "", shape.Allocatable, nil)
+			}
+			if v := w.Check(a, follower); v.Why != whyNear {
+				t.Errorf("%s, with another machine next: %t: a pod that wants to be near others is told %q", name, next, v.Why)
+			}
+			if v := w.Check(a, apart); v.Why != "" {
+				t.Errorf("%s, with another machine next: %t: a pod that wants to be away from others is told %q", name, next, v.Why)
+			}
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func (r *result) disagree(kind, format string, args ...any) {
 type comparison struct {
 	result
 	*cluster
-	real *scheduler
+	real *kubeScheduler
 	ours *tidegate
 	put  []planned
 	// said is what Tidegate said of each pod and node, since the last lift.

@@ -29,10 +29,10 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/util/assumecache"
 )
 
-// scheduler is kube-scheduler's framework with the default profile over one
+// kubeScheduler is kube-scheduler's framework with the default profile over one
 // cluster. Its informers are never started: what they would have seen is put
 // into their stores.
-type scheduler struct {
+type kubeScheduler struct {
 	framework.Framework
 	current *current
 	cluster *cluster
@@ -59,7 +59,7 @@ func defaultProfile() (*config.KubeSchedulerProfile, error) {
 	return &cfg.Profiles[0], nil
 }
 
-func newScheduler(ctx context.Context, c *cluster) (*scheduler, error) {
+func newScheduler(ctx context.Context, c *cluster) (*kubeScheduler, error) {
 	metrics.Register()
 	profile, err := defaultProfile()
 	if err != nil {
@@ -72,7 +72,7 @@ func newScheduler(ctx context.Context, c *cluster) (*scheduler, error) {
 		return nil, fmt.Errorf("track the resource slices: %w", err)
 	}
 	claims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
-	s := &scheduler{current: &current{}, cluster: c}
+	s := &kubeScheduler{current: &current{}, cluster: c}
 	s.observe()
 	s.Framework, err = frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		frameworkruntime.WithClientSet(client),
@@ -123,7 +123,7 @@ func store(factory informers.SharedInformerFactory, object runtime.Object) cache
 }
 
 // observe brings the framework's snapshot up to date.
-func (s *scheduler) observe() {
+func (s *kubeScheduler) observe() {
 	pods := slices.Clone(s.cluster.Pods)
 	for _, p := range s.placed {
 		pods = append(pods, p.bound)
@@ -132,7 +132,7 @@ func (s *scheduler) observe() {
 }
 
 // judge says for each node why the pod may not go there, "" if it may.
-func (s *scheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.CycleState) {
+func (s *kubeScheduler) judge(ctx context.Context, pod *corev1.Pod) ([]string, fwk.CycleState) {
 	state := framework.NewCycleState()
 	verdicts := make([]string, len(s.cluster.Nodes))
 	result, status, _ := s.RunPreFilterPlugins(ctx, state, pod)
@@ -160,7 +160,7 @@ func why(status *fwk.Status) string {
 }
 
 // put binds the pod to the node as a scheduling cycle would.
-func (s *scheduler) put(ctx context.Context, pod *corev1.Pod, node string) error {
+func (s *kubeScheduler) put(ctx context.Context, pod *corev1.Pod, node string) error {
 	_, state := s.judge(ctx, pod)
 	if status := s.RunReservePluginsReserve(ctx, state, pod, node); !status.IsSuccess() {
 		return fmt.Errorf("reserve %s on %s: %s", pod.Name, node, why(status))
@@ -174,7 +174,7 @@ func (s *scheduler) put(ctx context.Context, pod *corev1.Pod, node string) error
 
 // lift takes back the last n puts. What several pods did to one claim only
 // comes right if it is all done again.
-func (s *scheduler) lift(ctx context.Context, n int) error {
+func (s *kubeScheduler) lift(ctx context.Context, n int) error {
 	again := s.placed[:len(s.placed)-n]
 	for _, p := range slices.Backward(s.placed) {
 		s.RunReservePluginsUnreserve(ctx, p.state, p.bound, p.bound.Spec.NodeName)

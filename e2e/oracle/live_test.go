@@ -1,0 +1,145 @@
+package oracle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/scheduler"
+)
+
+// live is kube-scheduler as it runs, queue and cycles and bindings, on an API
+// that is a client's fake.
+type live struct {
+	client *fake.Clientset
+	pods   clienttesting.ObjectTracker
+	// version is the newest resource version; the fake gives none, and without
+	// one a scheduler takes an update for a repetition.
+	version atomic.Int64
+}
+
+var podsResource = corev1.SchemeGroupVersion.WithResource("pods")
+
+// startLive starts the scheduler on the objects until the test ends.
+func startLive(t *testing.T, objects []runtime.Object) *live {
+	t.Helper()
+	ctx, stop := context.WithCancel(klog.NewContext(t.Context(), klog.New(nil)))
+	client := fake.NewClientset(objects...)
+	l := &live{client: client, pods: client.Tracker()}
+	client.PrependReactor("create", "pods", l.bind)
+	factory := scheduler.NewInformerFactory(client, 0, nil)
+	s, err := scheduler.New(ctx, client, factory, nil,
+		func(string) events.EventRecorderLogger { return &events.FakeRecorder{} },
+		scheduler.WithPodInitialBackoffSeconds(1), scheduler.WithPodMaxBackoffSeconds(1))
+	if err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	if err := s.WaitForHandlersSync(ctx); err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		factory.Shutdown()
+	})
+	return l
+}
+
+// bind does what the API server does with a binding.
+func (l *live) bind(action clienttesting.Action) (bool, runtime.Object, error) {
+	if action.GetSubresource() != "binding" {
+		return false, nil, nil
+	}
+	binding := action.(clienttesting.CreateAction).GetObject().(*corev1.Binding)
+	pod, err := l.pod(binding.Namespace, binding.Name)
+	if err != nil {
+		return true, nil, err
+	}
+	pod.Spec.NodeName = binding.Target.Name
+	return true, binding, l.update(pod)
+}
+
+func (l *live) update(pod *corev1.Pod) error {
+	pod.ResourceVersion = fmt.Sprint(l.version.Add(1))
+	return l.pods.Update(podsResource, pod, pod.Namespace)
+}
+
+func (l *live) pod(namespace, name string) (*corev1.Pod, error) {
+	object, err := l.pods.Get(podsResource, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return object.(*corev1.Pod).DeepCopy(), nil
+}
+
+// release lets the pod through its gate, nominated for the node.
+func (l *live) release(pod types.NamespacedName, node string) error {
+	p, err := l.pod(pod.Namespace, pod.Name)
+	if err != nil {
+		return err
+	}
+	p.Spec.SchedulingGates = nil
+	p.Status.NominatedNodeName = node
+	return l.update(p)
+}
+
+// settle waits until each of the pods is bound, and returns those that are not
+// after a while that is long against a scheduling cycle.
+func (l *live) settle(ctx context.Context, pods []types.NamespacedName) (pending []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		pending = nil
+		for _, key := range pods {
+			p, err := l.pod(key.Namespace, key.Name)
+			if err != nil {
+				return nil, err
+			}
+			if p.Spec.NodeName == "" {
+				pending = append(pending, fmt.Sprintf("%s, nominated for %q: %s", key.Name, p.Status.NominatedNodeName, unschedulable(p)))
+			}
+		}
+		if len(pending) == 0 {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return pending, nil
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// unschedulable is what the scheduler says of a pod that it has not placed.
+func unschedulable(p *corev1.Pod) string {
+	i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	if i < 0 {
+		return "not tried yet"
+	}
+	return p.Status.Conditions[i].Message
+}
+
+func (l *live) addNode(n *corev1.Node) error {
+	_, err := l.client.CoreV1().Nodes().Create(context.Background(), n, metav1.CreateOptions{})
+	return err
+}
