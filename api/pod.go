@@ -170,20 +170,35 @@ func Finished(pod *corev1.Pod) bool {
 // Such a quantity is legal, but to add or compare "1e999999999" takes all its
 // digits and practically never ends.
 func Uncountable(spec *corev1.PodSpec) (corev1.ResourceName, bool) {
-	lists := []corev1.ResourceList{spec.Overhead}
-	if spec.Resources != nil {
-		lists = append(lists, spec.Resources.Requests, spec.Resources.Limits)
+	if name, ok := uncountable(spec.Overhead); ok {
+		return name, true
 	}
-	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
-		for _, c := range containers {
-			lists = append(lists, c.Resources.Requests, c.Resources.Limits)
+	if spec.Resources != nil {
+		if name, ok := uncountableIn(spec.Resources); ok {
+			return name, true
 		}
 	}
-	for _, list := range lists {
-		for name, q := range list {
-			if math.Abs(q.AsApproximateFloat64()) > math.MaxInt64 {
+	for _, containers := range [...][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			if name, ok := uncountableIn(&containers[i].Resources); ok {
 				return name, true
 			}
+		}
+	}
+	return "", false
+}
+
+func uncountableIn(r *corev1.ResourceRequirements) (corev1.ResourceName, bool) {
+	if name, ok := uncountable(r.Requests); ok {
+		return name, true
+	}
+	return uncountable(r.Limits)
+}
+
+func uncountable(list corev1.ResourceList) (corev1.ResourceName, bool) {
+	for name, q := range list {
+		if math.Abs(q.AsApproximateFloat64()) > math.MaxInt64 {
+			return name, true
 		}
 	}
 	return "", false
