@@ -122,7 +122,7 @@ func sourceHash(ctx context.Context, module string) (string, error) {
 		fmt.Fprintln(hash, filepath.Base(file), len(text))
 		hash.Write(text)
 	}
-	const modules = "{{with .Module}}{{.Path}} {{.Version}}{{with .Replace}} {{.Path}} {{.Version}}{{end}}{{end}}"
+	const modules = "{{with .Module}}{{with .Replace}}{{.Path}} {{.Version}}{{else}}{{.Path}} {{.Version}}{{end}}{{end}}"
 	list := exec.CommandContext(ctx, "go", "list", "-deps", "-f", modules, "./cmd/kube")
 	list.Dir = module
 	out, err := list.Output()

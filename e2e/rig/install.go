@@ -32,21 +32,20 @@ const (
 	WebhookAccount = api.Namespace + "/tidegate-webhook"
 )
 
-// install applies the manifests, but for what cert-manager and a container
-// runtime would do: certificates come from the cluster's own authority, and
-// Tidegate runs as processes.
-func (r *Rig) install(ctx context.Context) (err error) {
-	if r.webhookCert, err = r.Cluster.ServingCert("webhook-cert", r.WebhookName()); err != nil {
-		return err
-	}
-	if r.extenderCert, err = r.Cluster.ServingCert("extender-cert", ExtenderName); err != nil {
-		return err
+// install applies the manifests, but for what a container runtime would do:
+// Tidegate runs as processes. Without Options.Certificates the cluster's own
+// authority does cert-manager's part.
+func (r *Rig) install(ctx context.Context) error {
+	if from := r.options.Certificates; from != nil {
+		if err := from.Install(ctx, r.Cluster); err != nil {
+			return err
+		}
 	}
 	root, err := moduleDir(ctx)
 	if err != nil {
 		return err
 	}
-	rendered, err := r.Cluster.Kubectl(ctx, "kustomize", filepath.Join(root, "manifests"))
+	rendered, err := r.Cluster.Kubectl(ctx, "kustomize", filepath.Join(root, "manifests", r.options.Overlay))
 	if err != nil {
 		return err
 	}
@@ -55,6 +54,9 @@ func (r *Rig) install(ctx context.Context) (err error) {
 		return fmt.Errorf("the manifests: %w", err)
 	}
 	if _, err := r.Cluster.Apply(ctx, prepared); err != nil {
+		return err
+	}
+	if err := r.certificates(ctx); err != nil {
 		return err
 	}
 	if err := r.Cluster.RouteService(ctx, api.Namespace, webhookService, webhookPort, r.webhookPort, "127.0.0.1"); err != nil {
@@ -87,10 +89,17 @@ func (r *Rig) prepare(rendered string) (string, error) {
 		} else if err != nil {
 			return "", err
 		}
-		if slices.Contains([]string{"DaemonSet", "Deployment", "Issuer", "Certificate"}, object.GetKind()) {
+		if slices.Contains([]string{"DaemonSet", "Deployment"}, object.GetKind()) {
+			continue
+		}
+		provided := r.options.Certificates != nil
+		if object.GroupVersionKind().Group == "cert-manager.io" && !provided {
 			continue
 		}
 		hooks, _, _ := unstructured.NestedSlice(object.Object, "webhooks")
+		if provided {
+			hooks = nil
+		}
 		for _, hook := range hooks {
 			if err := unstructured.SetNestedField(hook.(map[string]any), base64.StdEncoding.EncodeToString(ca), "clientConfig", "caBundle"); err != nil {
 				return "", err

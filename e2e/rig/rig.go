@@ -34,6 +34,11 @@ type Options struct {
 	APIServers int
 	// Settle is tidegate run's --settle.
 	Settle time.Duration
+	// Overlay is the kustomization that is applied, a folder below manifests;
+	// empty means the one that most clusters apply.
+	Overlay string
+	// Certificates come from the cluster's own authority if this is nil.
+	Certificates Certificates
 	// Failpoints builds Tidegate so that Process.Failpoint works.
 	Failpoints bool
 	// Out is told about builds; nil means os.Stderr.
