@@ -26,10 +26,11 @@ import (
 const (
 	webhookService = "tidegate-webhook"
 	webhookPort    = "webhook"
-	// ServerAccount and WebhookAccount are the namespaces and names of the
-	// ServiceAccounts of Tidegate's two workloads.
+	// ServerAccount, WebhookAccount and AgentAccount are the namespaces and names
+	// of the ServiceAccounts of Tidegate's workloads.
 	ServerAccount  = api.ServerNamespace + "/tidegate"
 	WebhookAccount = api.Namespace + "/tidegate-webhook"
+	AgentAccount   = api.ServerNamespace + "/" + api.AgentAccount
 )
 
 // install applies the manifests, but for what a container runtime would do:
