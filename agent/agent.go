@@ -177,7 +177,7 @@ func (a *Agent) approve(ctx context.Context, events []azure.ScheduledEvent, repo
 		if err := a.metadata.Approve(ctx, r.ID); err != nil {
 			return err
 		}
-		a.log.Info("approved", "interruption", r)
+		a.log.Info("approved", "event", r.ID, "interruption", r.String(), "machines", r.Resources)
 	}
 	return nil
 }

@@ -64,6 +64,11 @@ const overdueAfter = time.Hour
 // still there.
 func (i Interruption) CountsUntil() time.Time { return i.NotBefore.Add(overdueAfter) }
 
+// String says it in a few words for people.
+func (i Interruption) String() string {
+	return "Azure announces: " + i.Type + ", not before " + i.NotBefore.UTC().Format("15:04:05 MST")
+}
+
 // Same reports whether both say word for word the same.
 func (i Interruption) Same(other Interruption) bool {
 	return i.ID == other.ID && i.Type == other.Type && i.NotBefore.Equal(&other.NotBefore) && slices.Equal(i.Resources, other.Resources)

@@ -58,7 +58,7 @@ func (p *planner) interrupted(n *Node) bool {
 		return true
 	}
 	first := slices.MinFunc(announced, func(a, b api.Interruption) int { return a.NotBefore.Compare(b.NotBefore.Time) })
-	why := "Azure announces: " + first.Type + ", not before " + clock(first.NotBefore.Time)
+	why := first.String()
 	switch {
 	case n.Fence == "":
 		p.step(n, Step{Kind: StepFence, Why: why})

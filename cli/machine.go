@@ -101,6 +101,9 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 	default:
 		m.State, m.Reason = staying(n, work)
 	}
+	if announced := api.Interruptions(n); len(announced) > 0 {
+		m.Reason = announced[0].String()
+	}
 	return m
 }
 

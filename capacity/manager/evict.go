@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"maps"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -13,10 +14,39 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
+// uids is a set of objects. It is safe for concurrent use.
+type uids struct {
+	mu  sync.Mutex
+	set map[types.UID]bool
+}
+
+func (u *uids) add(uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.set == nil {
+		u.set = map[types.UID]bool{}
+	}
+	u.set[uid] = true
+}
+
+func (u *uids) has(uid types.UID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.set[uid]
+}
+
+// keep drops all others.
+func (u *uids) keep(wanted func(types.UID) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.DeleteFunc(u.set, func(uid types.UID, _ bool) bool { return !wanted(uid) })
+}
+
 // evictionActions evict pods from machines that go in any case, in the order
 // of the decision.
 func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action {
 	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return !m.store.exists(uid) })
+	m.evicted.keep(m.store.exists)
 	var actions []action
 	for _, e := range d.Evictions {
 		pod := o.pod(e.UID)
@@ -26,7 +56,8 @@ func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action 
 		if e.Late {
 			m.countLate(e)
 		}
-		if pod.DeletionTimestamp == nil {
+		// The caches may not show yet what was evicted a moment ago.
+		if pod.DeletionTimestamp == nil && !m.evicted.has(e.UID) {
 			actions = append(actions, action{"pod/" + string(e.UID), func(ctx context.Context) error { return m.evict(ctx, pod, e) }})
 		}
 	}
@@ -64,6 +95,7 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, e capacity.Evictio
 		m.report(err, "cannot evict the pod", "pod", e.Pod)
 		return err
 	}
+	m.evicted.add(e.UID)
 	if !e.Late {
 		m.metrics.interrupted.Inc()
 	}

@@ -129,3 +129,25 @@ func TestInterruptedPodsAreEvictedInOrder(t *testing.T) {
 		t.Errorf("tidegate_late_binds_total is %v", got)
 	}
 }
+
+// What was evicted is not evicted again while the caches do not show it yet.
+func TestEvictionIsNotRepeated(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{
+		SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+			return nil
+		},
+	})
+	o, d := lateBind(w, nil)
+	if err := w.evict(t.Context(), podOn("late", nil), d.Evictions[0]); err != nil {
+		t.Fatal(err)
+	}
+	w.act(o, d)
+	if got := keys(w.lanes.pods); len(got) != 0 {
+		t.Errorf("actions %v on a pod that was evicted", got)
+	}
+	w.store.remove(podOn("late", nil))
+	w.act(&observation{store: w.store}, capacity.Decision{})
+	if w.evicted.has(d.Evictions[0].UID) {
+		t.Error("a pod that is gone is remembered")
+	}
+}

@@ -45,12 +45,12 @@ func (m *Manager) approve(ctx context.Context, told *corev1.Node, nodes []*corev
 	switch {
 	case err == nil:
 		m.metrics.approved.Inc()
-		m.log.Info("interruption approved", "node", told.Name, "interruption", i)
+		m.log.Info("interruption approved", "node", told.Name, "event", i.ID, "interruption", i.String(), "machines", i.Resources)
 		m.say(told, corev1.EventTypeNormal, "InterruptionApproved", "Approve", "nothing is left on the machines that %s is about: %v", i.Type, i.Resources)
 	case isStale(err), errors.Is(err, errNotYet):
 	default:
 		m.progress.failed(told.UID)
-		m.log.Error(err, "cannot approve the interruption; trying again", "node", told.Name, "interruption", i)
+		m.log.Error(err, "cannot approve the interruption; trying again", "node", told.Name, "event", i.ID, "interruption", i.String())
 	}
 	return err
 }

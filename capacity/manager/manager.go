@@ -82,6 +82,7 @@ type Manager struct {
 	publisher *publisher
 	seen      map[types.UID]bool // nodes that were observed before
 	late      map[types.UID]bool // pods counted as late binds
+	evicted   uids               // pods whose eviction was accepted
 	measured  map[string]bool    // pools that the gauges describe
 
 	kicks chan struct{}
