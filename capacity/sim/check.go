@@ -28,8 +28,9 @@ func (w *World) seen(e cluster.Event) {
 	}
 	before, _ := e.Old.(*corev1.Pod)
 	switch {
+	case e.By == byUser:
 	case e.New == nil:
-		if before.Spec.NodeName != "" && isWork(before) {
+		if before.Spec.NodeName != "" && before.DeletionTimestamp == nil && isWork(before) {
 			w.fail("pod %s was removed by %s before it was done", pod.Name, e.By)
 		}
 	case before == nil:
@@ -55,7 +56,7 @@ func (w *World) checkGates(before, after *corev1.Pod, by string) {
 		has[g.Name] = true
 	}
 	for _, g := range before.Spec.SchedulingGates {
-		if !has[g.Name] && g.Name != api.CapacityGate && by != "user" {
+		if !has[g.Name] && g.Name != api.CapacityGate && by != byUser {
 			w.fail("%s took the gate %s off pod %s, which is not its own", by, g.Name, after.Name)
 		}
 	}

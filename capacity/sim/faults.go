@@ -25,12 +25,20 @@ type faults struct {
 	slow, late int
 	// crash ends the process before a request is carried out, or right after.
 	crash int
-	// lag holds watch events up, joins the agents of new machines, and writes
-	// the bindings that were admitted.
-	lag, joins, writes int
+	// lag holds watch events up, blind those of the scheduler, behind those of
+	// the admission policy, joins the agents of new machines, and writes the
+	// bindings that were admitted.
+	lag, blind, behind, joins, writes int
 	// restarts is how often a process ends at any time, and overlaps how often
 	// another one leads before an earlier one has ended.
 	restarts, overlaps int
+	// removals is how often somebody removes the fence's policy, and resyncs how
+	// often an API server does not know its parameters.
+	removals, resyncs int
+	// absences is how often the scheduler cannot reach the extender.
+	absences int
+	// azure is how many requests Azure refuses, at once or late.
+	azure int
 }
 
 const (
@@ -45,6 +53,10 @@ const (
 	latest = 4 * time.Minute
 	// longestLag is how far an informer falls behind.
 	longestLag = 3 * time.Minute
+	// longestBlind is the same for the scheduler. A fence is in force for as long
+	// as its Node is there; a scheduler that has not seen it for longer than that
+	// binds to a Node that is no more, whoever has removed it.
+	longestBlind = 30 * time.Second
 	// longestOverlap is how long two processes believe to lead.
 	longestOverlap = 5 * time.Minute
 )
@@ -53,17 +65,22 @@ const (
 // so that one does not hide the effects of another.
 func newFaults(r *rand.Rand) faults {
 	f := faults{}
-	for _, n := range []*int{&f.cutBefore, &f.cutAfter, &f.refused, &f.denied, &f.slow, &f.late, &f.lag, &f.joins, &f.writes} {
+	rarities := []*int{&f.cutBefore, &f.cutAfter, &f.refused, &f.denied, &f.slow, &f.late, &f.lag, &f.blind, &f.behind, &f.joins, &f.writes}
+	for _, n := range rarities {
 		*n = []int{0, 0, 8, 30, 100}[r.IntN(5)]
 	}
 	f.crash = []int{0, 0, 50, 150}[r.IntN(4)]
-	f.restarts, f.overlaps = max(0, r.IntN(6)-2), max(0, r.IntN(6)-2)
+	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure} {
+		*n = max(0, r.IntN(6)-2)
+	}
 	return f
 }
 
 // disturb makes the delays those of the faults.
 func (f *faults) disturb(d *cluster.Delays) {
 	d.Watch.Rare, d.Watch.OneIn = longestLag, f.lag*10
+	d.Scheduler.Rare, d.Scheduler.OneIn = longestBlind, f.blind*4
+	d.Policy.Rare, d.Policy.OneIn = longestLag, f.behind/4
 	d.Join.Rare, d.Join.OneIn = 5*time.Minute, f.joins/8
 	d.Write.Rare, d.Write.OneIn = requestLife, f.writes/8
 	d.Request.Rare, d.Request.OneIn = slowest, f.slow
@@ -174,50 +191,4 @@ func (c *call) fault(status int) {
 
 func (t when) String() string {
 	return [...]string{"never", "before it was carried out", "after it was carried out"}[t]
-}
-
-// lead keeps one process leading, and lets the faults end some and start others
-// too early.
-func (w *World) lead() {
-	w.start()
-	w.Loop.Every(5*time.Second, func() bool {
-		if len(w.alive()) == 0 && !w.starting {
-			w.starting = true
-			// An abandoned lease is taken over when it has run out.
-			w.Loop.In(time.Duration(w.chance.Int64N(int64(20*time.Second))), func() {
-				w.starting = false
-				w.start()
-			})
-		}
-		return !w.over
-	})
-	if !w.faulty {
-		return
-	}
-	for range w.faults.restarts {
-		w.Loop.In(time.Duration(w.chance.Int64N(int64(trouble))), func() {
-			for _, p := range w.alive() {
-				p.crash("at any time")
-			}
-		})
-	}
-	for range w.faults.overlaps {
-		w.Loop.In(time.Duration(w.chance.Int64N(int64(trouble-longestOverlap))), func() {
-			for _, p := range w.alive() {
-				w.Loop.In(time.Duration(w.chance.Int64N(int64(longestOverlap))), func() { p.crash("another one leads") })
-			}
-			w.start()
-		})
-	}
-}
-
-// alive returns the processes that lead or believe so.
-func (w *World) alive() []*process {
-	var alive []*process
-	for _, p := range w.processes {
-		if !p.dead.Load() {
-			alive = append(alive, p)
-		}
-	}
-	return alive
 }

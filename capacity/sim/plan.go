@@ -48,10 +48,12 @@ var sizes = map[int]string{2: "Standard_D2s_v5", 4: "Standard_D4s_v5", 8: "Stand
 
 // calm are the delays of a network and of API servers that work.
 var calm = cluster.Delays{
-	Watch:   cluster.Delay{Usual: 20 * time.Millisecond},
-	Request: cluster.Delay{Usual: 10 * time.Millisecond},
-	Write:   cluster.Delay{Usual: 10 * time.Millisecond},
-	Join:    cluster.Delay{Usual: 10 * time.Second},
+	Watch:     cluster.Delay{Usual: 20 * time.Millisecond},
+	Scheduler: cluster.Delay{Usual: 20 * time.Millisecond},
+	Policy:    cluster.Delay{Usual: 20 * time.Millisecond},
+	Request:   cluster.Delay{Usual: 10 * time.Millisecond},
+	Write:     cluster.Delay{Usual: 10 * time.Millisecond},
+	Join:      cluster.Delay{Usual: 10 * time.Second},
 }
 
 // newPlan draws a plan.

@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -58,45 +61,73 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 	case expired:
 	case node == "":
 		w.fail("pod %s was released without a node", pod.Name)
-	case p.room(node, pod) < 0:
+	case p.room(node, pod) < 1:
 		w.fail("pod %s was released towards %s, which has no room for it", pod.Name, node)
 	case first:
 		w.checkGang(p, pod)
 	}
 }
 
-// room returns how many pods like that one the node has room for; negative if
-// there is too little for those that are there or coming.
+// room returns how many pods like that one the node has room for, beside what
+// is on it and what was released towards it before. Of what it has seen bound
+// since a while ago the process's plan may or may not have known; the most
+// favourable case counts.
 func (p *process) room(name string, like *corev1.Pod) int {
 	node := p.node(name)
 	if node == nil {
-		return -1
+		return 0
 	}
-	on := map[types.UID]*corev1.Pod{}
-	for _, o := range p.view.Informer(&corev1.Pod{}).List() {
-		if pod := o.(*corev1.Pod); pod.Spec.NodeName == name && unfinished(pod) && time.Since(p.memory.bound[pod.UID]) > recent {
-			on[pod.UID] = pod
+	best := 0
+	for known := range p.pictures(name) {
+		for _, pod := range p.coming(name) {
+			if pod.UID != like.UID && fitting(node, known, pod) > 0 {
+				known = append(known, pod)
+			}
 		}
+		best = max(best, fitting(node, known, like))
 	}
-	for uid, released := range p.memory.released {
-		now := cluster.Get[*corev1.Pod](p.world.Cluster.Store, released.Namespace, released.Name)
-		if now == nil || now.UID != uid || !unfinished(now) || now.Spec.NodeName != "" && now.Spec.NodeName != name {
-			continue
-		}
-		if released.Status.NominatedNodeName == name {
-			on[uid] = released
-		}
-	}
-	var list []*corev1.Pod
-	for _, pod := range on {
-		list = append(list, pod)
-	}
-	cpu, memory, pods := cluster.Room(node, list)
-	if cpu < 0 || memory < 0 || pods < 0 {
-		return -1
-	}
+	return best
+}
+
+// fitting returns how many pods like that one fit beside the others.
+func fitting(node *corev1.Node, others []*corev1.Pod, like *corev1.Pod) int {
+	cpu, memory, pods := cluster.Room(node, others)
 	wantCPU, wantMemory := cluster.Requests(like)
 	return int(min(cpu/wantCPU, memory/wantMemory, pods))
+}
+
+// pictures yields what a plan may have seen on the node: what was seen long ago,
+// and with it one after the other of what was seen since.
+func (p *process) pictures(name string) iter.Seq[[]*corev1.Pod] {
+	var on []*corev1.Pod
+	for _, o := range p.view.Informer(&corev1.Pod{}).List() {
+		if pod := o.(*corev1.Pod); pod.Spec.NodeName == name && unfinished(pod) {
+			on = append(on, pod)
+		}
+	}
+	slices.SortFunc(on, func(a, b *corev1.Pod) int { return p.memory.bound[a.UID].Compare(p.memory.bound[b.UID]) })
+	return func(yield func([]*corev1.Pod) bool) {
+		for i := range len(on) + 1 {
+			later := i < len(on) && time.Since(p.memory.bound[on[i].UID]) > recent
+			if !later && !yield(slices.Clone(on[:i])) {
+				return
+			}
+		}
+	}
+}
+
+// coming are the pods that the process released towards the node, in that
+// order, and that are not bound, as far as it is true.
+func (p *process) coming(name string) []*corev1.Pod {
+	var coming []*corev1.Pod
+	for _, released := range p.memory.released {
+		now := cluster.Get[*corev1.Pod](p.world.Cluster.Store, released.Namespace, released.Name)
+		if now != nil && now.UID == released.UID && now.Spec.NodeName == "" && released.Status.NominatedNodeName == name {
+			coming = append(coming, released)
+		}
+	}
+	slices.SortFunc(coming, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	return coming
 }
 
 func (p *process) node(name string) *corev1.Node {
@@ -122,7 +153,7 @@ func (w *World) checkGang(p *process, pod *corev1.Pod) {
 		w.fail("pod %s was released when its gang had %d of %d pods", pod.Name, len(members), size)
 		return
 	}
-	room := 1 // for the pod itself: it is counted among the released
+	room := 0
 	for _, o := range p.view.Informer(&corev1.Node{}).List() {
 		room += max(0, p.room(o.(*corev1.Node).Name, pod))
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
 // Result is what has become of a seed.
@@ -35,8 +37,14 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	}
 	w.submit()
 	w.lead()
+	if faulty {
+		w.disturb()
+	}
 	w.Loop.Run(w.begin.Add(trouble), func() bool { return false })
 	w.Cluster.Delays = calm
+	w.Cluster.Policy = cluster.Policy{}
+	w.Cloud.ClearFaults()
+	w.giveUp()
 	w.logf("nothing goes wrong from here on")
 	w.await("work is done", longest, func() bool { return w.workLeft() == "" })
 	w.await("idle machines are gone", w.plan.longestIdle()+patience, func() bool { return w.machinesLeft() == "" })

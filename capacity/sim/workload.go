@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,9 +28,34 @@ type work struct {
 	objects []client.Object
 }
 
-// newWork draws what users submit. All of it can run on the pools.
+// What a pod is to the simulation, as a label.
+const (
+	roleLabel = "simulation/role"
+	// hopeless pods fit no machine; their users give up in the end.
+	hopeless = "hopeless"
+	// stranger pods know nothing of Tidegate: the scheduler binds them whenever
+	// and wherever it can. Their users give up those that run nowhere.
+	stranger = "stranger"
+	// resident pods do not end by themselves; their users delete them.
+	resident = "resident"
+)
+
+// othersGate is the gate of another controller.
+const othersGate = "example.com/quota"
+
+// newWork draws what users submit. But for the hopeless pods all of it can run
+// on the pools.
 func newWork(r *rand.Rand, pools []pool) []work {
 	all := []work{{objects: []client.Object{daemonSet()}}}
+	for i := range 12 * r.IntN(4) {
+		all = append(all, work{at: time.Duration(r.Int64N(int64(trouble))), objects: []client.Object{newStranger(r, i)}})
+	}
+	for i := range max(0, r.IntN(4)-2) {
+		all = append(all, work{at: time.Duration(r.Int64N(int64(arrivals))), objects: []client.Object{newResident(r, i)}})
+	}
+	for i := range max(0, r.IntN(4)-1) {
+		all = append(all, work{at: time.Duration(r.Int64N(int64(arrivals))), objects: newHopeless(r, i)})
+	}
 	bursts := 1 + r.IntN(3)
 	for i := range 3 + r.IntN(8) {
 		at := time.Duration(r.Int64N(int64(arrivals)))
@@ -60,6 +86,9 @@ func newUnit(r *rand.Rand, name string, pools []pool) []client.Object {
 	if r.IntN(4) == 0 {
 		annotations[api.PoolAnnotation] = p.name
 	}
+	if r.IntN(8) == 0 {
+		template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: othersGate}}
+	}
 	room := share * p.max
 	switch r.IntN(4) {
 	case 0: // a Job
@@ -76,6 +105,45 @@ func newUnit(r *rand.Rand, name string, pools []pool) []client.Object {
 	default:
 		return newPods(name, template, 1+r.IntN(4))
 	}
+}
+
+// newStranger is a small and short pod without a gate.
+func newStranger(r *rand.Rand, i int) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprintf("s%02d", i), Labels: map[string]string{roleLabel: stranger},
+			Annotations: map[string]string{cluster.RunTimeAnnotation: seconds(r, 2, 120).String()},
+		},
+		Spec: podSpec(100, 64<<20),
+	}
+}
+
+// newResident is what a Deployment makes.
+func newResident(r *rand.Rand, i int) *corev1.Pod {
+	pod := newStranger(r, i)
+	pod.Name, pod.Labels = fmt.Sprintf("r%02d", i), map[string]string{roleLabel: resident}
+	pod.Annotations = nil
+	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	return pod
+}
+
+// newHopeless are pods that no machine is large enough for, a gang perhaps;
+// some of them have had enough after a while.
+func newHopeless(r *rand.Rand, i int) []client.Object {
+	annotations := map[string]string{api.GateKey: "true"}
+	if r.IntN(2) == 0 {
+		annotations[api.MaxWaitAnnotation] = seconds(r, 30, 600).Round(time.Second).String()
+	}
+	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}, Spec: podSpec(100_000, 1<<30)}
+	n := 1 + r.IntN(3)
+	if r.IntN(3) == 0 {
+		annotations[api.GangAnnotation], annotations[api.GangSizeAnnotation] = "hopeless", strconv.Itoa(n)
+	}
+	pods := newPods(fmt.Sprintf("h%02d", i), template, n)
+	for _, pod := range pods {
+		pod.SetLabels(map[string]string{roleLabel: hopeless})
+	}
+	return pods
 }
 
 func podSpec(milliCPU, memory int64) corev1.PodSpec {
@@ -120,11 +188,40 @@ func (w *World) submit() {
 		w.Loop.In(work.at, func() {
 			for _, o := range work.objects {
 				if pod, ok := o.(*corev1.Pod); ok {
-					w.Cluster.CreatePod("user", pod)
+					w.Cluster.CreatePod(byUser, pod)
 				} else {
-					w.Cluster.Create("user", o)
+					w.Cluster.Create(byUser, o)
 				}
 			}
 		})
+	}
+	w.Loop.Every(30*time.Second, func() bool {
+		for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
+			if len(pod.Spec.SchedulingGates) > 0 && w.Loop.Random.IntN(4) == 0 {
+				w.grant(pod)
+			}
+		}
+		return !w.over
+	})
+}
+
+// byUser is the name under which users write.
+const byUser = "user"
+
+// grant takes the other controller's gate off the pod.
+func (w *World) grant(pod *corev1.Pod) {
+	granted := pod.DeepCopy()
+	granted.Spec.SchedulingGates = slices.DeleteFunc(granted.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == othersGate })
+	if len(granted.Spec.SchedulingGates) < len(pod.Spec.SchedulingGates) {
+		_ = w.Cluster.Store.Update(byUser, granted) // it was read just now
+	}
+}
+
+// giveUp deletes what can or will not end by itself.
+func (w *World) giveUp() {
+	for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
+		if role := pod.Labels[roleLabel]; role == hopeless || role == resident || role == stranger && pod.Spec.NodeName == "" {
+			_ = w.Cluster.DeletePod(byUser, pod) // it was read just now
+		}
 	}
 }

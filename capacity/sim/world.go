@@ -43,7 +43,9 @@ type World struct {
 
 	identity   string // the client ID
 	processes  []*process
-	serving    *call // the request that is being carried out
+	serving    *call     // the request that is being carried out
+	proved     time.Time // when an API server last refused a trial
+	front      *front
 	starts     int
 	starting   bool // a process is about to start
 	over       bool
@@ -89,7 +91,7 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	}
 	w.Loop.Between = w.between
 	w.Cluster.Store.Watch(w.seen)
-	newFront(w.Cluster)
+	w.front = newFront(w.Cluster)
 	return w, nil
 }
 
@@ -118,6 +120,10 @@ func (w *World) serve(c *call) {
 			if server.Host == host {
 				c.header = http.Header{"Content-Type": {"application/json"}}
 				c.status, c.answer = server.Serve(c.from.name, c.http, c.body)
+				if c.status == http.StatusUnprocessableEntity {
+					w.proved = time.Now()
+				}
+				w.logf("%s %s: %d", c.from.name, c, c.status)
 				return
 			}
 		}

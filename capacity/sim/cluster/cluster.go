@@ -38,6 +38,11 @@ func (d Delay) draw(r *rand.Rand) time.Duration {
 type Delays struct {
 	// Watch is from a change until an informer sees it.
 	Watch Delay
+	// Scheduler is the same for the scheduler's informers.
+	Scheduler Delay
+	// Policy is from a change of a node until the admission of an API server
+	// knows of it.
+	Policy Delay
 	// Request is from sending a request until the API server has it.
 	Request Delay
 	// Write is from the admission of a binding until it is stored. An API
@@ -53,6 +58,8 @@ type Cluster struct {
 	Store   *Store
 	Servers []*Server
 	Delays  Delays
+	// Policy is what the API servers refuse.
+	Policy Policy
 	// Admit is called with each new pod, as a mutating webhook is.
 	Admit func(*corev1.Pod)
 
@@ -88,7 +95,7 @@ func New(l *loop.Loop, hosts ...string) *Cluster {
 	}
 	for _, host := range hosts {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{host}})
-		c.Servers = append(c.Servers, &Server{cluster: c, Host: fmt.Sprintf("%s:%d", host, apiPort), nodes: c.follow("Node")})
+		c.Servers = append(c.Servers, &Server{cluster: c, Host: fmt.Sprintf("%s:%d", host, apiPort), nodes: c.follow("Node", &c.Delays.Policy)})
 	}
 	c.Create(byController, slice)
 	c.scheduler = newScheduler(c)

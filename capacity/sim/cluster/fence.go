@@ -19,7 +19,7 @@ func (s *Server) bind(r request) (any, error) {
 	if err := json.Unmarshal(r.body, &binding); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
-	if err := s.admitBinding(binding.Target.Name); err != nil {
+	if err := s.admitBinding(binding.Target.Name, r.dryRun); err != nil {
 		return nil, err
 	}
 	pod, err := s.object(r)
@@ -34,9 +34,29 @@ func (s *Server) bind(r request) (any, error) {
 	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
 }
 
+// Policy is what has become of the admission policies.
+type Policy struct {
+	// Missing is true while somebody has removed the fence's.
+	Missing bool
+	// Foreign is true while another policy refuses whatever is a trial only.
+	Foreign bool
+	// Unsynced is true while the fence's does not know the nodes yet.
+	Unsynced bool
+}
+
 // admitBinding does what the ValidatingAdmissionPolicy does: it refuses a
 // binding to a node that this server has seen fenced.
-func (s *Server) admitBinding(node string) error {
+func (s *Server) admitBinding(node string, trial bool) error {
+	policy := s.cluster.Policy
+	if policy.Foreign && trial {
+		return refusal("admission webhook \"trials.example.com\" denied the request: no dry runs in this cluster")
+	}
+	if policy.Missing {
+		return nil
+	}
+	if policy.Unsynced {
+		return refusal(fmt.Sprintf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: its parameters are not synced yet", api.FencePolicy, api.FencePolicy))
+	}
 	found, ok, _ := s.nodes.GetByKey(node)
 	if !ok {
 		return nil

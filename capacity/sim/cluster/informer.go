@@ -29,8 +29,9 @@ type Informer struct {
 
 var _ cache.Informer = (*Informer)(nil)
 
-// follow returns an informer that has just listed the objects.
-func (c *Cluster) follow(kind string) *Informer {
+// follow returns an informer that has just listed the objects. The delay is
+// drawn anew for each change.
+func (c *Cluster) follow(kind string, delay *Delay) *Informer {
 	i := &Informer{Indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{})}
 	for _, o := range c.Store.list(kind) {
 		_ = i.Add(o) // an object of the store has a key
@@ -39,7 +40,7 @@ func (c *Cluster) follow(kind string) *Informer {
 		if i.stopped || keyOf(e.Object()).kind != kind {
 			return
 		}
-		at := time.Now().Add(c.Delays.Watch.draw(c.Loop.Random))
+		at := time.Now().Add(delay.draw(c.Loop.Random))
 		if at.Before(i.seen) {
 			at = i.seen
 		}
@@ -139,7 +140,7 @@ var _ cache.Cache = (*Cache)(nil)
 func (c *Cluster) NewCache() *Cache {
 	view := &Cache{informers: map[string]*Informer{}}
 	for _, o := range kinds {
-		view.informers[kind(o).Kind] = c.follow(kind(o).Kind)
+		view.informers[kind(o).Kind] = c.follow(kind(o).Kind, &c.Delays.Watch)
 	}
 	return view
 }

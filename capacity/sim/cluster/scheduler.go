@@ -41,7 +41,7 @@ type scheduler struct {
 
 func newScheduler(c *Cluster) *scheduler {
 	s := &scheduler{
-		cluster: c, nodes: c.follow("Node"), pods: c.follow("Pod"),
+		cluster: c, nodes: c.follow("Node", &c.Delays.Scheduler), pods: c.follow("Pod", &c.Delays.Scheduler),
 		assumed: map[types.UID]*corev1.Pod{}, notBefore: map[types.UID]time.Time{},
 	}
 	changed := toolscache.ResourceEventHandlerFuncs{
@@ -197,7 +197,7 @@ func (s *scheduler) bind(pod *corev1.Pod, node string) {
 		s.hold(pod, bindRetry)
 	}
 	c.Loop.In(c.Delays.Request.draw(c.Loop.Random), func() {
-		if err := server.admitBinding(node); err != nil {
+		if err := server.admitBinding(node, false); err != nil {
 			failed()
 			return
 		}
