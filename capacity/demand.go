@@ -87,6 +87,11 @@ func (u *unit) waitsFor() *member {
 	return u.members[i]
 }
 
+// tied reports whether a rule of some member looks at other pods.
+func (u *unit) tied() bool {
+	return slices.ContainsFunc(u.members, func(m *member) bool { return m.kind.tied })
+}
+
 // ready reports whether the unit may run now: all of it is there and has a
 // place on ready nodes.
 func (u *unit) ready() bool { return u.placed && u.missing == 0 && u.waitsFor() == nil }

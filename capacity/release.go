@@ -16,6 +16,14 @@ func (p *planner) release() {
 			}
 		}
 	}
+	// Whoever was admitted first may be kept out by one that came later.
+	for _, r := range p.order {
+		for _, u := range r.units {
+			if admitted[u] && !now.confirm(u) {
+				delete(admitted, u)
+			}
+		}
+	}
 	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated {
@@ -54,14 +62,22 @@ func (p *planner) present() *present {
 	for _, n := range p.snapshot.Nodes {
 		now.places[n.Name] = now.world.Add(&n.Shape, n.Name, p.freeOn(n, &n.Shape), n.load().Counts)
 	}
+	var classes []*fit.Class
+	for _, k := range p.kinds {
+		if k.tied {
+			classes = append(classes, k.Class)
+		}
+	}
+	// The scheduler binds what was released in an order of its own.
+	now.world.Freeze(classes)
 	for pod, b := range p.held {
 		now.world.Put(now.places[b.name()], pod.Class, 1)
 	}
 	return now
 }
 
-// admit reports whether the scheduler would take all pods of the unit one after
-// the other, and counts them as there if it would.
+// admit reports whether the scheduler would take all pods of the unit in
+// whatever order it binds them, and counts them as there if it would.
 func (now *present) admit(u *unit) bool {
 	if now == nil {
 		return true
@@ -77,4 +93,15 @@ func (now *present) admit(u *unit) bool {
 		now.world.Put(place, m.kind.Class, 1)
 	}
 	return true
+}
+
+// confirm admits the unit once more, with all others that were admitted.
+func (now *present) confirm(u *unit) bool {
+	if now == nil || !u.tied() {
+		return true
+	}
+	for _, m := range u.members {
+		now.world.Lift(now.places[m.bin.name()], m.kind.Class, 1)
+	}
+	return now.admit(u)
 }

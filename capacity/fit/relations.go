@@ -417,15 +417,31 @@ func (w *World) relate(p *Place, m *member) Verdict {
 	return w.nearOthers(p, m, own)
 }
 
+// first reports whether nobody whom the class has to be with was there when the
+// world was frozen: then it may start a group, together with its like.
+func (r *rules) first() bool {
+	for _, t := range r.near {
+		if len(t.before) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // nearOthers judges required affinity.
 func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
-	alone, missing := true, false
+	alone, missing, early := true, false, true
 	for _, t := range own.near {
-		if t.axis.of[p.index] == none {
+		value := t.axis.of[p.index]
+		if value == none {
 			return Verdict{whyNear, true}
 		}
 		alone = alone && t.total == 0
 		missing = missing || t.at(p) == 0
+		early = early && t.before[value]
+	}
+	if w.frozen && !early && !missing && !(own.first() && m.class.near.self) {
+		missing, alone = true, false // those that it has to be with are only planned
 	}
 	if missing && !(alone && m.class.near.self) {
 		return Verdict{whyNear, false}

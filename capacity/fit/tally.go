@@ -135,6 +135,18 @@ type tally struct {
 	// version changes when a place may have become one that is not empty of
 	// pods, or the cluster empty of them: more of the same change no verdict.
 	version int
+	// before are the counts when the world was frozen.
+	before map[int]bool
+}
+
+// freeze remembers where pods stand now.
+func (t *tally) freeze(w *World) {
+	t.before = map[int]bool{}
+	for _, p := range w.places[:w.tallied] {
+		if t.at(p) > 0 {
+			t.before[t.axis.of[p.index]] = true
+		}
+	}
 }
 
 func (t *tally) add(place, n, _ int) {
@@ -257,6 +269,10 @@ type spreadTally struct {
 	present, all levels
 	// changed changes when the least of the domains may have.
 	changed int
+	// frozen is true once floor is the most that the least of the domains of
+	// nodes that exist may be.
+	frozen bool
+	floor  int
 }
 
 func (s *spreadTally) add(place, n, terminating int) {
@@ -283,6 +299,9 @@ func (s *spreadTally) refuses(p *Place, r *spreadRule) bool {
 		domains, size = &s.all, s.field.all.size
 	}
 	least := domains.lowest(size)
+	if s.frozen {
+		least = min(least, s.floor)
+	}
 	switch {
 	case size < r.minDomains:
 		least = 0

@@ -12,6 +12,8 @@ type World struct {
 	places []*Place
 	relations
 	storage
+	// frozen is true after Freeze.
+	frozen bool
 	// slab is where the next places are made, many at a time.
 	slab []Place
 	// scratch is what node selectors are matched against.
@@ -122,6 +124,26 @@ func (w *World) form(p *Place, shape *Shape, free Resources) {
 		w.fresh[shape] = known
 	}
 	p.labels = known
+}
+
+// Freeze makes verdicts on pods of these classes hold in whatever order those
+// are bound that are planned from here on: the more pods in a domain count, but
+// no verdict rests on a pod that is only planned.
+func (w *World) Freeze(classes []*Class) {
+	if !w.on {
+		w.start()
+	}
+	w.catchUp()
+	w.frozen = true
+	for _, c := range classes {
+		w.rulesOf(w.member(c))
+	}
+	for _, t := range w.near {
+		t.freeze(w)
+	}
+	for _, s := range w.spread {
+		s.frozen, s.floor = true, s.present.lowest(s.field.present.size)
+	}
 }
 
 // Remove takes the place that was added last out of the world again. No pod
