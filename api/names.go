@@ -108,6 +108,14 @@ const (
 	// ServerNamespace is where those of its pods run that need the network of
 	// the server, or the machine, that they are on.
 	ServerNamespace = "tidegate-server"
+	// WebhookConfiguration is the name of both webhook configurations, and
+	// WebhookCASecret the Secret in Namespace that has the webhook's authority.
+	WebhookConfiguration = "tidegate"
+	WebhookCASecret      = "tidegate-ca"
+	// WebhookService is the Service of the webhook in Namespace, and ExtenderHost
+	// the name in the extender's certificate.
+	WebhookService = "tidegate-webhook"
+	ExtenderHost   = "tidegate-extender"
 	// ExtenderCASecret is the Secret in ServerNamespace that has the authority of
 	// the extender's certificate, as the servers' schedulers trust it.
 	ExtenderCASecret = "tidegate-extender-ca"

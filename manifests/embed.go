@@ -7,5 +7,5 @@ import "embed"
 // FS holds the kustomization that most clusters apply at its root, its parts
 // beside it, and under k3s what goes to /etc/rancher/k3s on every server.
 //
-//go:embed *.yaml core webhook agent cert-manager components k3s
+//go:embed *.yaml core webhook agent cert-manager components overlays k3s
 var FS embed.FS

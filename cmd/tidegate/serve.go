@@ -12,12 +12,15 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/extender"
+	"github.com/tidegate-k3s/tidegate/internal/owncerts"
 	"github.com/tidegate-k3s/tidegate/webhook"
 )
 
@@ -39,6 +42,8 @@ type servingOptions struct {
 	extenderPort     int
 	extenderCertDir  string
 	extenderClientCA string
+
+	ownCertificates bool
 }
 
 func (o *servingOptions) addFlags(f *pflag.FlagSet) {
@@ -49,6 +54,7 @@ func (o *servingOptions) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.extenderPort, "extender-port", 9446, "port that the extender listens on, on loopback only")
 	f.StringVar(&o.extenderCertDir, "extender-cert-dir", "/etc/tidegate/extender", certDir)
 	f.StringVar(&o.extenderClientCA, "extender-client-ca", "", "file with the CA of the scheduler's client certificate, without which the extender then answers nobody; empty means that it answers every process of its host")
+	f.BoolVar(&o.ownCertificates, "own-certificates", false, "issue the certificates here, with authorities in Secrets, and read no folder; for clusters without cert-manager")
 }
 
 // serve adds the servers of the roles that are on.
@@ -58,11 +64,12 @@ func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger)
 		if _, err := mgr.GetCache().GetInformer(ctx, &corev1.ConfigMap{}, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch the published status: %w", err)
 		}
-		server := ctrlwebhook.NewServer(ctrlwebhook.Options{
-			Host: o.serving.webhookHost, Port: o.serving.webhookPort, CertDir: o.serving.webhookCertDir,
-			TLSOpts: []func(*tls.Config){modern},
-		})
-		if err := addServer(mgr, "webhook", server, webhook.Handlers(mgr.GetClient())); err != nil {
+		options := ctrlwebhook.Options{Host: o.serving.webhookHost, Port: o.serving.webhookPort, CertDir: o.serving.webhookCertDir}
+		keeper := &owncerts.Keeper{Namespace: api.Namespace, Secret: api.WebhookCASecret, Host: api.WebhookService + "." + api.Namespace + ".svc"}
+		if err := secure(mgr, &options, o.serving, keeper, log); err != nil {
+			return err
+		}
+		if err := addServer(mgr, "webhook", ctrlwebhook.NewServer(options), webhook.Handlers(mgr.GetClient())); err != nil {
 			return err
 		}
 	}
@@ -71,9 +78,10 @@ func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger)
 		if err != nil {
 			return err
 		}
-		options := ctrlwebhook.Options{
-			Host: extenderHost, Port: o.serving.extenderPort, CertDir: o.serving.extenderCertDir,
-			TLSOpts: []func(*tls.Config){modern},
+		options := ctrlwebhook.Options{Host: extenderHost, Port: o.serving.extenderPort, CertDir: o.serving.extenderCertDir}
+		keeper := &owncerts.Keeper{Namespace: api.ServerNamespace, Secret: api.ExtenderCASecret, Host: api.ExtenderHost}
+		if err := secure(mgr, &options, o.serving, keeper, log); err != nil {
+			return err
 		}
 		if file := o.serving.extenderClientCA; file != "" {
 			ca, err := os.ReadFile(file)
@@ -93,6 +101,29 @@ func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger)
 	return nil
 }
 
+// secure sets what both servers speak, and where the certificate comes from if
+// not from a folder.
+func secure(mgr ctrl.Manager, server *ctrlwebhook.Options, o servingOptions, keeper *owncerts.Keeper, log logr.Logger) error {
+	// API servers and schedulers know TLS 1.3.
+	server.TLSOpts = append(server.TLSOpts, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
+	if !o.ownCertificates {
+		return nil
+	}
+	client, err := kubernetes.NewForConfig(mgr.GetConfig())
+	if err != nil {
+		return fmt.Errorf("client for the cluster: %w", err)
+	}
+	keeper.Client, keeper.Now, keeper.Log = client, time.Now, log.WithName("certificates")
+	if keeper.Namespace == api.Namespace {
+		keeper.Publish = owncerts.InWebhooks(client)
+	}
+	server.TLSOpts = append(server.TLSOpts, func(c *tls.Config) { c.GetCertificate = keeper.GetCertificate })
+	if err := mgr.Add(keeper); err != nil {
+		return fmt.Errorf("add the keeper of the certificate of %s: %w", keeper.Host, err)
+	}
+	return nil
+}
+
 // addServer has the manager run the server, and readiness speak of it.
 func addServer(mgr ctrl.Manager, name string, server ctrlwebhook.Server, handlers map[string]http.Handler) error {
 	for path, handler := range handlers {
@@ -103,9 +134,6 @@ func addServer(mgr ctrl.Manager, name string, server ctrlwebhook.Server, handler
 	}
 	return mgr.AddReadyzCheck(name, server.StartedChecker())
 }
-
-// modern is what both servers speak: API servers and schedulers know TLS 1.3.
-func modern(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }
 
 // onlyScheduler demands the scheduler's client certificate, signed by the CA.
 func onlyScheduler(caPEM []byte) (func(*tls.Config), error) {

@@ -117,3 +117,23 @@ func TestGrafanaFindsTheDashboard(t *testing.T) {
 		t.Errorf("labels %v, keys %d: want the label of Grafana's sidecar and the dashboard", configMap.Labels, len(configMap.Data))
 	}
 }
+
+// The file that the extender is told to read is the one that is mounted, and
+// nothing that was there before is lost.
+func TestSchedulerCertificate(t *testing.T) {
+	built := build(t, "scheduler-certificate")
+	var daemonSet appsv1.DaemonSet
+	one(t, built, "DaemonSet", "tidegate", &daemonSet)
+	pod := daemonSet.Spec.Template.Spec
+	container := pod.Containers[0]
+	mounts := map[string]string{}
+	for _, m := range container.VolumeMounts {
+		mounts[m.Name] = m.MountPath
+	}
+	if len(mounts) != 2 || len(pod.Volumes) != 2 || mounts["tls"] == "" {
+		t.Fatalf("volumes %+v, mounts %v, want those of the certificate and of the authority", pod.Volumes, mounts)
+	}
+	if want := "--extender-client-ca=" + mounts["client-ca"]; !slices.Contains(container.Args, want) {
+		t.Errorf("arguments %q, want %s", container.Args, want)
+	}
+}

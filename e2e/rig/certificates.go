@@ -19,6 +19,9 @@ type Certificates interface {
 
 // certificates finds the folders that each workload reads its certificate from.
 func (r *Rig) certificates(ctx context.Context) (err error) {
+	if r.options.OwnCertificates {
+		return nil
+	}
 	if from := r.options.Certificates; from != nil {
 		if r.webhookCert, err = from.Mount(ctx, api.Namespace, webhookService); err != nil {
 			return err
@@ -31,4 +34,12 @@ func (r *Rig) certificates(ctx context.Context) (err error) {
 	}
 	r.extenderCert, err = r.Cluster.ServingCert("extender-cert", ExtenderName)
 	return err
+}
+
+// servingFlags are the flags by which a server finds its certificate.
+func (r *Rig) servingFlags(flag, dir string) []string {
+	if r.options.OwnCertificates {
+		return []string{"--own-certificates"}
+	}
+	return []string{flag, dir}
 }

@@ -24,7 +24,7 @@ import (
 
 // Names in the manifests.
 const (
-	webhookService = "tidegate-webhook"
+	webhookService = api.WebhookService
 	webhookPort    = "webhook"
 	// ServerAccount, WebhookAccount and AgentAccount are the namespaces and names
 	// of the ServiceAccounts of Tidegate's workloads.
@@ -60,17 +60,22 @@ func (r *Rig) install(ctx context.Context) error {
 	if err := r.certificates(ctx); err != nil {
 		return err
 	}
-	if err := r.Cluster.RouteService(ctx, api.Namespace, webhookService, webhookPort, r.webhookPort, "127.0.0.1"); err != nil {
-		return err
+	return r.Cluster.RouteService(ctx, api.Namespace, webhookService, webhookPort, r.webhookPort, "127.0.0.1")
+}
+
+// kubeconfig is that of a ServiceAccount of the manifests.
+func (r *Rig) kubeconfig(account string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if file, ok := r.kubeconfigs[account]; ok {
+		return file, nil
 	}
-	r.kubeconfigs = map[string]string{}
-	for _, account := range []string{ServerAccount, WebhookAccount} {
-		namespace, name, _ := strings.Cut(account, "/")
-		if r.kubeconfigs[account], err = r.Cluster.ServiceAccountKubeconfig(ctx, namespace, name); err != nil {
-			return err
-		}
+	namespace, name, _ := strings.Cut(account, "/")
+	file, err := r.Cluster.ServiceAccountKubeconfig(context.Background(), namespace, name)
+	if err == nil {
+		r.kubeconfigs[account] = file
 	}
-	return nil
+	return file, err
 }
 
 // prepare puts the cluster's authority into the webhook configurations, which
@@ -93,7 +98,7 @@ func (r *Rig) prepare(rendered string) (string, error) {
 		if slices.Contains([]string{"DaemonSet", "Deployment"}, object.GetKind()) {
 			continue
 		}
-		provided := r.options.Certificates != nil
+		provided := r.options.Certificates != nil || r.options.OwnCertificates
 		if object.GroupVersionKind().Group == "cert-manager.io" && !provided {
 			continue
 		}

@@ -62,21 +62,21 @@ func (r *Rig) StartTidegate(options ProcessOptions) (*Process, error) {
 			return nil, err
 		}
 	}
-	p, err := r.startRun(ServerAccount, options, append([]string{
+	p, err := r.startRun(ServerAccount, options, slices.Concat([]string{
 		noWebhook,
-		"--extender-port", strconv.Itoa(extender), "--extender-cert-dir", r.extenderCert,
+		"--extender-port", strconv.Itoa(extender),
 		"--extender-client-ca", r.Cluster.CAFile,
 		"--imds-endpoint", r.Azure.IMDSEndpoint(),
 		"--arm-endpoint", r.Azure.ARMEndpoint(), "--arm-ca", r.armCA(),
 		"--settle", r.options.Settle.String(),
-	}, options.Args...))
+	}, r.servingFlags("--extender-cert-dir", r.extenderCert), options.Args))
 	if err != nil || slices.Contains(options.Args, noWebhook) {
 		return p, err
 	}
-	p.webhook, err = r.startRun(WebhookAccount, ProcessOptions{Env: options.Env}, []string{
+	p.webhook, err = r.startRun(WebhookAccount, ProcessOptions{Env: options.Env}, append([]string{
 		"--extender=false", "--capacity=false",
-		"--webhook-host", "127.0.0.1", "--webhook-port", strconv.Itoa(webhook), "--webhook-cert-dir", r.webhookCert,
-	})
+		"--webhook-host", "127.0.0.1", "--webhook-port", strconv.Itoa(webhook),
+	}, r.servingFlags("--webhook-cert-dir", r.webhookCert)...))
 	return p, err
 }
 
@@ -91,8 +91,12 @@ func (r *Rig) startRun(account string, options ProcessOptions, args []string) (*
 		addresses[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	metrics, health := addresses[0], addresses[1]
+	kubeconfig, err := r.kubeconfig(account)
+	if err != nil {
+		return nil, err
+	}
 	args = append([]string{
-		"run", "--kubeconfig", r.kubeconfigs[account],
+		"run", "--kubeconfig", kubeconfig,
 		"--metrics-address", metrics, "--health-address", health,
 	}, args...)
 	p, err := r.start(append([]string{"TIDEGATE_FAILPOINT=" + options.Failpoint}, options.Env...), args)

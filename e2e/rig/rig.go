@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,8 +38,10 @@ type Options struct {
 	// Overlay is the kustomization that is applied, a folder below manifests;
 	// empty means the one that most clusters apply.
 	Overlay string
-	// Certificates come from the cluster's own authority if this is nil.
-	Certificates Certificates
+	// Certificates come from the cluster's own authority if this is nil, unless
+	// OwnCertificates has Tidegate issue them.
+	Certificates    Certificates
+	OwnCertificates bool
 	// Failpoints builds Tidegate so that Process.Failpoint works.
 	Failpoints bool
 	// Out is told about builds; nil means os.Stderr.
@@ -54,7 +57,8 @@ type Rig struct {
 
 	options      Options
 	binary       string
-	kubeconfigs  map[string]string // of the ServiceAccounts
+	mu           sync.Mutex
+	kubeconfigs  map[string]string // of the ServiceAccounts that were needed
 	webhookCert  string
 	extenderCert string
 	webhookPort  int // where the API server expects the webhook
@@ -70,7 +74,7 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	if options.Out == nil {
 		options.Out = os.Stderr
 	}
-	r := &Rig{options: options}
+	r := &Rig{options: options, kubeconfigs: map[string]string{}}
 	defer func() {
 		if err != nil {
 			r.Stop()
@@ -131,7 +135,7 @@ func (r *Rig) startAzure(ctx context.Context) (err error) {
 }
 
 // ExtenderName is the name in the extender's certificate.
-const ExtenderName = "tidegate-extender"
+const ExtenderName = api.ExtenderHost
 
 // ExtenderAddress is where the scheduler expects the extender.
 func (r *Rig) ExtenderAddress() string { return fmt.Sprintf("127.0.0.1:%d", r.extenderPort) }

@@ -1,0 +1,317 @@
+// Package gate tests, on real API servers, that pods get the gate that they
+// opted in to, whatever the way in which Tidegate was installed.
+package gate
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/keyutil"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/e2e/rig"
+	"github.com/tidegate-k3s/tidegate/k3s"
+)
+
+// The namespaces of the tests.
+const (
+	plainNamespace = "plain"
+	optedNamespace = "opted"
+)
+
+const foreignGate = "kueue.x-k8s.io/admission"
+
+// Without cert-manager Tidegate issues its certificates itself.
+func TestOwnCertificates(t *testing.T) {
+	r := install(t, "overlays/own-certificates")
+	p := run(t, r)
+	gates(t, r)
+	extenderIsTrusted(t, r)
+
+	// Whoever applies the manifests anew takes the authority out of them, and
+	// authorities grow old.
+	mutating := r.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	configuration, err := mutating.Get(t.Context(), api.WebhookConfiguration, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig.CABundle = nil
+	}
+	if _, err := mutating.Update(t.Context(), configuration, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string]string{api.Namespace: api.WebhookCASecret, api.ServerNamespace: api.ExtenderCASecret}
+	old := oldAuthority(t)
+	for namespace, name := range secrets {
+		secret, err := r.Client.CoreV1().Secrets(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret.Data = old
+		if _, err := r.Client.CoreV1().Secrets(namespace).Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, p, 2*time.Minute, func() error {
+		var authority []byte
+		for namespace, name := range secrets {
+			secret, err := r.Client.CoreV1().Secrets(namespace).Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if bytes.Equal(secret.Data[corev1.TLSCertKey], old[corev1.TLSCertKey]) {
+				return fmt.Errorf("Secret %s still has the old authority", name)
+			}
+			if namespace == api.Namespace {
+				authority = secret.Data[corev1.TLSCertKey]
+			}
+		}
+		configuration, err := mutating.Get(t.Context(), api.WebhookConfiguration, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, w := range configuration.Webhooks {
+			if !bytes.Equal(w.ClientConfig.CABundle, authority) {
+				return fmt.Errorf("%s trusts %q", w.Name, w.ClientConfig.CABundle)
+			}
+		}
+		return nil
+	})
+	gates(t, r)
+	extenderIsTrusted(t, r)
+	leastPrivilege(t, r, rig.ServerAccount, rig.WebhookAccount)
+}
+
+// oldAuthority is the content of a Secret with an authority of whose life less
+// than a third is left.
+func oldAuthority(t *testing.T) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "old"},
+		NotBefore: time.Now().Add(-3 * time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		corev1.TLSPrivateKeyKey: keyPEM,
+	}
+}
+
+// With a policy in the place of the webhook the API server does it alone.
+func TestAdmissionPolicy(t *testing.T) {
+	r := install(t, "overlays/admission-policy")
+	gates(t, r)
+	run(t, r, "--webhook=false")
+	extenderIsTrusted(t, r)
+
+	out, err := r.Cluster.Kubectl(t.Context(), "run", "unclear", "--namespace="+plainNamespace, "--image=work", "--annotations="+api.GateKey+"=yes", "--dry-run=server")
+	if want := `Warning: annotation tidegate.io/gate="yes": want "true" or "false", the value is ignored`; err != nil || !strings.Contains(strings.ReplaceAll(out, "Validation failed for ValidatingAdmissionPolicy 'tidegate-unclear-gate' with binding 'tidegate-unclear-gate': ", ""), want) {
+		t.Errorf("kubectl says %q, %v, want %q", out, err, want)
+	}
+}
+
+// install sets up a cluster with one of the overlays.
+func install(t *testing.T, overlay string) *rig.Rig {
+	t.Helper()
+	r, err := rig.Start(t.Context(), rig.Options{
+		Azure:   emulator.Config{ScaleSets: []emulator.ScaleSet{{Name: "agents"}}},
+		Overlay: overlay, OwnCertificates: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	for name, labels := range map[string]map[string]string{plainNamespace: nil, optedNamespace: {api.GateKey: "true"}} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+		if _, err := r.Client.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// run starts Tidegate without its capacity manager.
+func run(t *testing.T, r *rig.Rig, args ...string) *rig.Process {
+	t.Helper()
+	p, err := r.StartTidegate(rig.ProcessOptions{Args: append(args, "--capacity=false")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.AwaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func gates(t *testing.T, r *rig.Rig) {
+	job := metav1.OwnerReference{APIVersion: "batch/v1", Kind: "Job", Name: "job", UID: "1", Controller: new(true)}
+	daemonSet := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "daemons", UID: "2", Controller: new(true)}
+	otherJob := job
+	otherJob.APIVersion = "batch.volcano.sh/v1alpha1"
+	for name, tc := range map[string]struct {
+		namespace string
+		says      string
+		owner     *metav1.OwnerReference
+		node      string
+		mirror    bool
+		gates     []string
+		want      []string
+	}{
+		"opted in":                            {says: "true", want: []string{api.CapacityGate}},
+		"opted out":                           {says: "false"},
+		"nothing said":                        {},
+		"unclear":                             {says: "yes"},
+		"another's gate stays":                {says: "true", gates: []string{foreignGate}, want: []string{foreignGate, api.CapacityGate}},
+		"already gated":                       {says: "true", gates: []string{api.CapacityGate, foreignGate}, want: []string{api.CapacityGate, foreignGate}},
+		"names its node":                      {says: "true", node: rig.ServerNode},
+		"a DaemonSet's":                       {says: "true", owner: &daemonSet},
+		"a mirror pod":                        {says: "true", node: rig.ServerNode, mirror: true},
+		"a Job's, nobody opted in":            {owner: &job},
+		"in kube-system":                      {namespace: metav1.NamespaceSystem, says: "true"},
+		"by namespace: a Job's":               {namespace: optedNamespace, owner: &job, want: []string{api.CapacityGate}},
+		"by namespace: a Job's that opts out": {namespace: optedNamespace, says: "false", owner: &job},
+		"by namespace: a Job's, unclear":      {namespace: optedNamespace, says: "yes", owner: &job, want: []string{api.CapacityGate}},
+		"by namespace: nobody's":              {namespace: optedNamespace},
+		"by namespace: nobody's, opted in":    {namespace: optedNamespace, says: "true", want: []string{api.CapacityGate}},
+		"by namespace: another kind of Job":   {namespace: optedNamespace, owner: &otherJob},
+		"by namespace: with a node":           {namespace: optedNamespace, owner: &job, node: rig.ServerNode},
+	} {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "pod", Annotations: map[string]string{}},
+			Spec:       corev1.PodSpec{NodeName: tc.node, Containers: []corev1.Container{{Name: "work", Image: "work"}}},
+		}
+		if tc.says != "" {
+			pod.Annotations[api.GateKey] = tc.says
+		}
+		if tc.mirror {
+			pod.Annotations[corev1.MirrorPodAnnotationKey] = "hash"
+		}
+		if tc.owner != nil {
+			pod.OwnerReferences = []metav1.OwnerReference{*tc.owner}
+		}
+		for _, gate := range tc.gates {
+			pod.Spec.SchedulingGates = append(pod.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: gate})
+		}
+		namespace := tc.namespace
+		if namespace == "" {
+			namespace = plainNamespace
+		}
+		var got []string
+		check := func() error {
+			created, err := r.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if err != nil {
+				return err
+			}
+			got = nil
+			for _, gate := range created.Spec.SchedulingGates {
+				got = append(got, gate.Name)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				return fmt.Errorf("gates (-want +got):\n%s", diff)
+			}
+			return nil
+		}
+		t.Run(name, func(t *testing.T) { eventually(t, nil, 20*time.Second, check) }) // policies and service accounts come with a delay
+	}
+}
+
+// extenderIsTrusted checks what the scheduler of a k3s server would see that
+// was told of the authority by tidegate k3s install.
+func extenderIsTrusted(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range []string{"cred/scheduler.kubeconfig", "tls/client-scheduler.crt", "tls/client-scheduler.key"} {
+		file := filepath.Join(root, "var/lib/rancher/k3s/server", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := r.Run(t.Context(), r.Cluster.Kubeconfig, "k3s", "install", "--root", root, "--kubeconfig", r.Cluster.Kubeconfig); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	authority, err := os.ReadFile(filepath.Join(root, k3s.ExtenderCA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	client, err := tls.LoadX509KeyPair(filepath.Join(r.Cluster.Dir, "client-scheduler.crt"), filepath.Join(r.Cluster.Dir, "client-scheduler.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", r.ExtenderAddress(), &tls.Config{RootCAs: roots, ServerName: rig.ExtenderName, Certificates: []tls.Certificate{client}})
+	if err != nil {
+		t.Fatalf("the scheduler would not trust the extender: %v", err)
+	}
+	conn.Close()
+}
+
+// leastPrivilege checks that the accounts were refused nothing, and needed all
+// that the Roles for own certificates grant. The other Roles are judged where
+// all is exercised that needs them.
+func leastPrivilege(t *testing.T, r *rig.Rig, accounts ...string) {
+	t.Helper()
+	for _, account := range accounts {
+		unused, refused, err := r.Permissions(t.Context(), account)
+		if err != nil || len(refused) > 0 {
+			t.Errorf("ServiceAccount %s was refused %q, %v", account, refused, err)
+		}
+		for _, grant := range unused {
+			if strings.Contains(grant, "-certificates:") {
+				t.Errorf("ServiceAccount %s did not need %s", account, grant)
+			}
+		}
+	}
+}
+
+func eventually(t *testing.T, p *rig.Process, patience time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			log := ""
+			if p != nil {
+				log = p.Log()
+			}
+			t.Fatalf("not within %s; last: %v\n%s", patience, err, log)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
