@@ -121,7 +121,7 @@ func (k *Keeper) authority(ctx context.Context) (*authority, error) {
 	}
 	a, err := parseAuthority(secret.Data)
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s/%s: %w; delete it, and a new authority is made", k.Namespace, k.Secret, err)
+		return nil, fmt.Errorf("authority in Secret %s/%s: %w; delete it, and a new one is made", k.Namespace, k.Secret, err)
 	}
 	if !due(a.certificate, k.Now()) {
 		return a, nil

@@ -149,7 +149,7 @@ func TestBrokenSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := w.keeper().keep(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "Secret ns/authority: ") || !strings.Contains(err.Error(), "delete it, and a new authority is made") {
+	if err == nil || !strings.Contains(err.Error(), "Secret ns/authority: ") || !strings.Contains(err.Error(), "delete it, and a new one is made") {
 		t.Errorf("got %v, want an error that says what to do", err)
 	}
 }
