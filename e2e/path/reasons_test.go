@@ -35,7 +35,7 @@ spec:
 	for name, test := range map[string]struct{ annotations, requests, warning string }{
 		"broken-annotation": {`tidegate.io/gate: "true", tidegate.io/expected-duration: "soon"`, `cpu: "1"`, "tidegate.io/expected-duration"},
 		"broken-gate":       {`tidegate.io/gate: "yes please"`, `cpu: 100m`, "tidegate.io/gate"},
-		"too-large":         {`tidegate.io/gate: "true", tidegate.io/pool: warn`, `cpu: "96"`, "requests 96 cpu; the largest machine of pool warn offers 8"},
+		"too-large":         {`tidegate.io/gate: "true", tidegate.io/pool: warn`, `cpu: "96"`, "requests 96 cpu; the largest machine of pool warn offers 7.995"},
 		"no-such-resource":  {`tidegate.io/gate: "true", tidegate.io/pool: warn`, `nvidia.com/gpu: "1"`, "requests 1 nvidia.com/gpu; no machine of pool warn offers any"},
 		"no-such-pool":      {`tidegate.io/gate: "true", tidegate.io/pool: nowhere`, `cpu: "1"`, `tidegate.io/pool="nowhere": no such pool`},
 	} {
@@ -76,7 +76,7 @@ func TestReasons(t *testing.T) {
 	w.event(w.namespace, "gpu", "NoPoolFits", "no pool offers nvidia.com/gpu")
 
 	w.submit(w.pod("large", "96", 0))
-	w.waits("large", "NoPoolFits", "requests 96 cpu; the largest machine of any pool offers 8")
+	w.waits("large", "NoPoolFits", "requests 96 cpu; the largest machine of any pool offers 7.995 cpu")
 
 	nowhere := w.pod("nowhere", "1", 0)
 	nowhere.Annotations[api.PoolAnnotation] = "nowhere"
