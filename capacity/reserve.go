@@ -3,6 +3,8 @@ package capacity
 import (
 	"cmp"
 	"slices"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // reserve keeps machines free for the first unit of the run that found no
@@ -23,7 +25,7 @@ func (p *planner) reserve(r run) {
 	var chosen []*bin
 	room := map[*bin]int{}
 	for _, m := range u.members {
-		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) })
+		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) && (u.gang || !p.inVain(b, m.kind.Class)) })
 		if i < 0 {
 			if r.kind != nil {
 				r.kind.tooLarge = true
@@ -69,4 +71,14 @@ func (p *planner) couldHold(b *bin, k *kind, n int) bool {
 		return false
 	}
 	return b.place.Free.Add(b.node.load().Batch).Count(k.Requests, n) >= n
+}
+
+// inVain reports whether no end of work on the bin brings a pod of the class any
+// nearer to it: there is none that could end, or pods are missing that the pod
+// has to be near.
+func (p *planner) inVain(b *bin, class *fit.Class) bool {
+	if b.stay.pods == 0 {
+		return p.check(b, class).Why != ""
+	}
+	return p.world.Misses(b.place, class)
 }

@@ -83,7 +83,7 @@ func (p *planner) waitingClasses() []*fit.Class {
 func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
 	later := b.place.Free.Add(b.node.load().Batch)
 	return slices.ContainsFunc(waiting, func(c *fit.Class) bool {
-		return later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == ""
+		return later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == "" && !p.inVain(b, c)
 	})
 }
 

@@ -449,5 +449,19 @@ func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
 	return Verdict{}
 }
 
+// Misses reports whether pods that one of the class has to be near are not where
+// the place is, whatever else speaks for or against it.
+func (w *World) Misses(p *Place, c *Class) bool {
+	if c.near == nil {
+		return false
+	}
+	if !w.on {
+		w.start()
+	}
+	w.catchUp()
+	m := w.member(c)
+	return w.nearOthers(p, m, w.rulesOf(m)).Why != ""
+}
+
 // hostname is the label that every node has for itself.
 const hostname = corev1.LabelHostname
