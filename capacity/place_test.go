@@ -222,7 +222,7 @@ func TestStartingNodes(t *testing.T) {
 		},
 		"no second machine is bought because the pool's label is not on the node yet": {
 			in:   snapshot(pools(agents), nodes(node("n1", young, notAdopted, unlabelled)), pod("a", 1, class(labelSelected))),
-			want: []string{"release a to n1", "adopt n1"},
+			want: []string{"adopt n1", "a waits: OthersFirst"},
 		},
 		"a machine that never joined is not counted on": {
 			in:   snapshot(pools(agents), nil, pod("a", 2)),

@@ -1,6 +1,8 @@
 package capacity
 
 import (
+	"slices"
+
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
@@ -46,16 +48,17 @@ func (p *planner) release() {
 
 // present is the cluster as the scheduler has it, without the machines and the
 // pods that are only planned. Where rules look at other pods the scheduler may
-// refuse now what it will take once these are there.
+// refuse now what it will take once these are there, and a node that is not
+// adopted yet lacks the label that it is planned with.
 type present struct {
 	world  *fit.World
 	places map[string]*fit.Place
 }
 
-// present returns nil if no rule looks at other pods: then there is room now
-// for whatever has a place on a ready node.
+// present returns nil if no rule looks at other pods and all nodes are as they
+// are planned: then there is room now for whatever has a place on a ready node.
 func (p *planner) present() *present {
-	if !p.anyTied() {
+	if !p.anyTied() && !slices.ContainsFunc(p.snapshot.Nodes, p.unadopted) {
 		return nil
 	}
 	now := &present{world: fit.NewWorld(), places: map[string]*fit.Place{}}

@@ -32,13 +32,20 @@ func (p *planner) advance(n *Node, po *pool) {
 			// is known to be off.
 			p.retiring(n, po)
 		}
-	case n.Recorded == "" && n.Instance.VMID != "" && po.Refused == "":
+	case p.unadopted(n):
 		if n.Ready && !n.HasTaint(isStartup) && !p.starting(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})
 		}
 	case n.Requested && veto(n, po) == "":
 		p.step(n, Step{Kind: StepMark, Why: "an operator asked for it"})
 	}
+}
+
+// unadopted reports whether the node is a pool's machine that is yet to be
+// recorded and labelled as that.
+func (p *planner) unadopted(n *Node) bool {
+	po := p.poolOf(n)
+	return n.Recorded == "" && n.Instance.VMID != "" && po != nil && po.Refused == ""
 }
 
 // takenBack ends the node's retirement if there is a reason to.
