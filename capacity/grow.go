@@ -54,6 +54,10 @@ func (po *pool) mismatch(class *fit.Class) string {
 	return fmt.Sprintf("%s does not match: %s", po.Name, why)
 }
 
+// roundingError is by how much sums of prices may be off: three times 0.1 is
+// more than 0.3. It is far less than any machine costs.
+const roundingError = 1e-6
+
 // closed says what keeps the pool from buying one more machine for whomever,
 // "" if nothing does.
 func (p *planner) closed(po *pool) ReasonCode {
@@ -64,7 +68,7 @@ func (p *planner) closed(po *pool) ReasonCode {
 	case po.Capacity+po.opened >= po.Settings.Max:
 		return ReasonMaximum
 	case limits.Machines > 0 && p.machines.count >= limits.Machines,
-		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice):
+		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice+roundingError):
 		return ReasonLimit
 	case po.Headroom != nil && (po.opened >= *po.Headroom || !p.familyAllows(po)):
 		return ReasonQuota
@@ -118,7 +122,7 @@ func (p *planner) grow() {
 		if po.opened == po.spare {
 			why = machines(po.opened) + " as a buffer"
 		}
-		for po.Capacity+po.opened < po.Settings.Min && p.closed(po) == "" {
+		for po.Refused == "" && po.Capacity+po.opened < po.Settings.Min && p.closed(po) == "" {
 			po.opened++
 			p.machines.count++
 			p.machines.price += po.Settings.PricePerHour

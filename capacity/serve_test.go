@@ -148,6 +148,14 @@ func TestSpending(t *testing.T) {
 			in:   limited(Limits{HourlyPrice: 1}, snapshot(pools(poolOf("agents", 0, costs(0.4))), nil, three...)),
 			want: append([]string{"grow agents from 0 to 2"}, "a waits: MachinesComing", "b waits: MachinesComing", "c waits: SpendingLimit"),
 		},
+		"a sum of prices that is the limit is within it": {
+			in:   limited(Limits{HourlyPrice: 0.3}, snapshot(pools(poolOf("agents", 0, costs(0.1))), nil, three...)),
+			want: append([]string{"grow agents from 0 to 3"}, waiting(ReasonMachinesComing, "a", "b", "c")...),
+		},
+		"a pool that is refused takes nothing from the others": {
+			in:   limited(Limits{Machines: 3}, snapshot(pools(poolOf("agents", 0, refused("it is Flexible"), bounds(5, 10)), poolOf("more", 0, bounds(2, 4))), nil)),
+			want: []string{"grow more from 0 to 2"},
+		},
 		"a pool without a price cannot be bounded by money": {
 			in:   limited(Limits{HourlyPrice: 1}, snapshot(pools(poolOf("agents", 0)), nil, pod("a", 8))),
 			want: []string{"a waits: SpendingLimit"},
