@@ -125,8 +125,9 @@ func (p *planner) addUnits() {
 	present := p.gangs()
 	expected := map[types.UID]int{}
 	for _, e := range p.snapshot.Expected {
-		expected[e.Like] += e.Count
+		expected[e.Like] += min(e.Count, mostExpected)
 	}
+	left := mostExpected
 	arena := arena{}
 	var later []*unit
 	gangs := map[gangKey]*unit{}
@@ -147,7 +148,8 @@ func (p *planner) addUnits() {
 			gangs[key] = u
 			p.units = append(p.units, u)
 		}
-		for range min(expected[pod.UID], mostExpected) {
+		for ; expected[pod.UID] > 0 && left > 0; expected[pod.UID]-- {
+			left--
 			like := arena.member(nil, m.kind)
 			if u.missing > u.coming {
 				u.members = append(u.members, like)
@@ -160,10 +162,9 @@ func (p *planner) addUnits() {
 	p.units = append(p.units, later...)
 }
 
-// mostExpected bounds how many pods of one Job are planned for before they are
-// there: far more than a pool can have machines for at once, since Azure limits
-// a scale set to 1,000. Without a bound a Job that asks for a billion pods
-// would stop the planner.
+// mostExpected bounds how many pods are planned for before they are there: far
+// more than there can be machines for at once, since Azure limits a scale set to
+// 1,000. Without a bound Jobs that ask for a billion pods would stop the planner.
 const mostExpected = 100_000
 
 // gangs counts the unfinished pods of each gang.
