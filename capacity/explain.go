@@ -109,6 +109,10 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 				small = o
 			}
 		case o.code == "":
+			if why := p.related(po, class); why != "" {
+				texts = append(texts, fmt.Sprintf("a machine of %s would not do: %s", po.Name, why))
+				break
+			}
 			// The pool could serve one pod of a unit but not all of them.
 			return Reason{Code: ReasonMaximum, Text: fmt.Sprintf("%s is too small for all of them within its maximum of %d", po.Name, po.Settings.Max)}
 		default:
@@ -129,6 +133,14 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 			fit.Format(small.lack, class.Requests.Amount(small.lack)), fit.Format(small.lack, small.offers))}
 	}
 	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
+}
+
+// related says which rule keeps a pod of the class off one more machine of the
+// pool, although the machine is right for it: one that looks at other pods.
+func (p *planner) related(po *pool, class *fit.Class) string {
+	b := p.machine(po, po.nextZone(), tierNew)
+	defer p.world.Remove(b.place)
+	return p.world.Check(b.place, class).Why
 }
 
 // record notes where the demand has its place, in the order in which it was

@@ -94,7 +94,7 @@ func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 	p.order, p.smallMachines = w.runs, w.smallMachines
 	p.sortBins(w.bins)
 	p.count(w.runs)
-	p.soonestFree = nil
+	p.soonestFree, p.looks = nil, 0
 	if w.everyZone {
 		p.openZones(w.runs)
 	}
@@ -280,15 +280,20 @@ func (s *scan) pass(i int, lasting bool) {
 	s.next = i
 }
 
+// What soft preferences may cost: once so many places were looked at for them,
+// each search is for the best of a few with room only.
+const manyLooks, fewLooks = 100_000, 50
+
 // preferred returns the bin that pods of the kind like best of those that cost
 // the same as bin number i, which takes one.
 func (p *planner) preferred(i int, k *kind) *bin {
 	best := p.bins[i]
 	liking := p.world.Preference(best.place, k.Class)
-	for _, b := range p.bins[i+1:] {
-		if b.tier != best.tier {
+	for n, b := range p.bins[i+1:] {
+		if b.tier != best.tier || n >= fewLooks && p.looks >= manyLooks {
 			break
 		}
+		p.looks++
 		if l := p.world.Preference(b.place, k.Class); l > liking && p.check(b, k.Class).Why == "" {
 			best, liking = b, l
 		}

@@ -65,6 +65,9 @@ type planner struct {
 	// until they are needed.
 	soonestFree []*bin
 
+	// looks counts how many places were compared by preference.
+	looks int
+
 	units []*unit
 	// order is that in which the units were placed.
 	order    []run
