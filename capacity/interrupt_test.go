@@ -240,6 +240,10 @@ func TestApproval(t *testing.T) {
 			in:   snapshot(one, nodes(node("n1", func(n *Node) { n.Deleting = n.Recorded }, announced(event("Terminate", 5*time.Minute, "n1"))))),
 			want: nil,
 		},
+		"not of a deletion that is committed for another machine": {
+			in:   snapshot(one, nodes(node("n1", committed, func(n *Node) { n.Deleting = "vm-n2" }, announced(event("Terminate", 5*time.Minute, "n1"))))),
+			want: nil,
+		},
 		"one that goes and one that is empty": {
 			in: snapshot(pools(poolOf("agents", 1, running("n1"), machine(Instance{ID: "id-n2", VMID: "vm-n2", State: InstanceDeleting}))),
 				nodes(node("n1", announced(preempt), closed, proved(settle)), node("n2", committed, announced(preempt)))),

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -98,4 +99,25 @@ func (w *world) node(t *testing.T) *corev1.Node {
 // observation is one of all that the store has.
 func (w *world) observation() *observation {
 	return &observation{store: w.store, changes: w.store.changes}
+}
+
+// fails makes the live reads fail.
+func fails(verb, resource string) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) {
+		w.typed.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, errors.New("the API server hung up")
+		})
+	}
+}
+
+// liveNode makes the live read of the node find another one. Its version is the
+// present one: only the check itself keeps such a node from being acted on.
+func liveNode(change func(*corev1.Node)) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) {
+		live := w.node(t)
+		change(live)
+		w.typed.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, live.DeepCopy(), nil
+		})
+	}
 }

@@ -94,7 +94,7 @@ func (m *Manager) vacated(ctx context.Context, nodes []*corev1.Node) error {
 func (m *Manager) patchApproval(ctx context.Context, told *corev1.Node, i api.Interruption) error {
 	reported := api.Interruptions(told)
 	approved := slices.DeleteFunc(api.ApprovedInterruptions(told), func(a api.Interruption) bool {
-		return !slices.ContainsFunc(reported, a.Same) || a.ID == i.ID
+		return !slices.ContainsFunc(reported, a.Same)
 	})
 	node := told.DeepCopy()
 	metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.ApprovedAnnotation, api.EncodeInterruptions(append(approved, i)))

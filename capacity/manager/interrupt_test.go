@@ -10,9 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -38,22 +36,6 @@ func interruptedNode(reported ...api.Interruption) *corev1.Node {
 // once more is given free; whatever else is found changes nothing.
 func TestApprove(t *testing.T) {
 	proof := refusal("uid-node", testToken)
-	fails := func(verb, resource string) func(*testing.T, *world) {
-		return func(_ *testing.T, w *world) {
-			w.typed.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, nil, errors.New("the API server hung up")
-			})
-		}
-	}
-	liveNode := func(change func(*corev1.Node)) func(*testing.T, *world) {
-		return func(t *testing.T, w *world) {
-			live := w.node(t)
-			change(live)
-			w.typed.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, live.DeepCopy(), nil
-			})
-		}
-	}
 	committed := func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }
 	for name, tc := range map[string]struct {
 		proof   answer

@@ -10,9 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -41,24 +39,6 @@ func ownedBy(kind, group string) func(*corev1.Pod) {
 // once more is committed; work takes the fence back; a doubt changes nothing.
 func TestCommit(t *testing.T) {
 	proof := refusal("uid-node", testToken)
-	fails := func(verb, resource string) func(*testing.T, *world) {
-		return func(_ *testing.T, w *world) {
-			w.typed.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, nil, errors.New("the API server hung up")
-			})
-		}
-	}
-	// The live read's version is the present one: only the check itself keeps
-	// such a node from being committed.
-	liveNode := func(change func(*corev1.Node)) func(*testing.T, *world) {
-		return func(t *testing.T, w *world) {
-			live := w.node(t)
-			change(live)
-			w.typed.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
-				return true, live.DeepCopy(), nil
-			})
-		}
-	}
 	const committed, fenced, open = "committed", "fenced", "open"
 	for name, tc := range map[string]struct {
 		proof   answer
