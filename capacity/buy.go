@@ -160,6 +160,9 @@ func (p *planner) merge() {
 	}
 	stuck := map[*kind]bool{}
 	for _, b := range slices.Backward(p.bins[p.bought:]) {
+		if !b.pool.lastIn(b.zone) {
+			continue
+		}
 		if b.ahead && b.planned == 0 {
 			b.dropped = true
 			p.spend(b, -1)
@@ -208,7 +211,7 @@ func (p *planner) downsize() {
 // pods that are planned for it.
 func (p *planner) exchange(b *bin, po *pool) bool {
 	content, z := b.pool.offers.Sub(b.place.Free), po.nextZone()
-	if !po.offers.Holds(content) {
+	if !po.offers.Holds(content) || !b.pool.lastIn(b.zone) {
 		return false
 	}
 	for _, c := range b.contents {
@@ -229,6 +232,7 @@ func (p *planner) exchange(b *bin, po *pool) bool {
 func (p *planner) spend(b *bin, n int) {
 	b.pool.opened += n
 	b.zone.machines += n
+	b.zone.opened += n
 	p.machines.count += n
 	p.machines.price += float64(n) * b.pool.Settings.PricePerHour
 }

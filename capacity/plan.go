@@ -102,6 +102,7 @@ type pool struct {
 type zone struct {
 	shape    *fit.Shape
 	machines int
+	opened   int // those of them that are to be bought
 }
 
 func newPlanner(s Snapshot) *planner {

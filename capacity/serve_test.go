@@ -214,6 +214,10 @@ func TestZones(t *testing.T) {
 			in:   snapshot(pools(poolOf("agents", 1, zonal, in("n1", "west-1"))), nodes(node("n1", notReady)), selects("a", "west-1"), selects("b", "west-2")),
 			want: []string{"grow agents from 1 to 3", "a waits: MachinesComing", "b waits: MachinesComing"},
 		},
+		"which is not given up again, or the other would not come where it is needed": {
+			in:   snapshot(pools(poolOf("agents", 0, zonal)), nil, pod("a", 3), pod("b", 1, class(classOf(cpus(1), "", map[string]string{corev1.LabelTopologyZone: "west-2"})))),
+			want: []string{"grow agents from 0 to 2", "a waits: MachinesComing", "b waits: MachinesComing"},
+		},
 		"no machine is bought for a zone that the pool does not have": {
 			in:   snapshot(pools(poolOf("agents", 0, zonal)), nil, selects("a", "west-3")),
 			want: []string{"a waits: NoPoolFits"},

@@ -45,3 +45,16 @@ func (po *pool) nextZone() *zone {
 	}
 	return next
 }
+
+// lastIn reports whether the last machine that is to be bought in the pool would
+// be in that zone. Only such a machine can be given up: without any other, those
+// bought after it would come in other zones than planned.
+func (po *pool) lastIn(z *zone) bool {
+	var last *zone
+	for i := range po.zones {
+		if next := &po.zones[i]; next.opened > 0 && (last == nil || next.machines >= last.machines) {
+			last = next
+		}
+	}
+	return last == z
+}
