@@ -129,7 +129,7 @@ func (w *World) attach(p *Place) {
 		a.enter(p)
 	}
 	for _, f := range w.fields {
-		f.enter(p, w.counts(f, p))
+		f.enter(p, w.countsAttached(f, p))
 	}
 	w.tallied = max(w.tallied, p.index+1)
 	for i := range p.standing {
@@ -152,15 +152,30 @@ func (w *World) detach(p *Place) {
 	}
 }
 
-// counts reports whether the place counts as part of a domain.
+// counts reports whether the place would count as part of a domain if it were
+// attached.
 func (w *World) counts(f *field, p *Place) bool {
 	for _, key := range f.rule.keys {
-		if key != hostname || p.name != "" {
-			if _, ok := p.shape.Labels[key]; !ok {
-				return false
-			}
+		if _, ok := p.labels[key]; !ok {
+			return false
 		}
 	}
+	return w.includes(f, p)
+}
+
+// countsAttached says the same of a place of which the axes know the labels
+// already.
+func (w *World) countsAttached(f *field, p *Place) bool {
+	for _, a := range f.needs {
+		if a.of[p.index] == none {
+			return false
+		}
+	}
+	return w.includes(f, p)
+}
+
+// includes follows the rule's policies for the affinity and the taints of nodes.
+func (w *World) includes(f *field, p *Place) bool {
 	return (!f.rule.honoursAffinity || w.selects(p, f.class)) &&
 		(!f.rule.honoursTaint || p.shape.untolerated(f.class) == nil)
 }
@@ -278,7 +293,10 @@ func (w *World) axis(key string) *axis {
 	if known, ok := w.axes[key]; ok {
 		return known
 	}
-	a := &axis{key: strings.Clone(key), ids: map[string]int{}}
+	a := &axis{key: strings.Clone(key), of: make([]int, 0, len(w.places)), ids: map[string]int{}}
+	if key == hostname {
+		a.ids = make(map[string]int, len(w.places)) // each has a value of its own
+	}
 	w.axes[key] = a
 	for _, p := range w.places[:w.tallied] {
 		a.enter(p)
@@ -329,9 +347,12 @@ func (w *World) fieldOf(c *Class, r *spreadRule) *field {
 		return known
 	}
 	f := &field{axis: w.axis(r.key), rule: r, class: c}
+	for _, key := range r.keys {
+		f.needs = append(f.needs, w.axis(key))
+	}
 	w.fields[k] = f
 	for _, p := range w.places[:w.tallied] {
-		f.enter(p, w.counts(f, p))
+		f.enter(p, w.countsAttached(f, p))
 	}
 	for _, p := range w.expected {
 		if value, ok := f.axis.number(p); ok && w.counts(f, p) {

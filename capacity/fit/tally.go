@@ -183,6 +183,8 @@ type field struct {
 	// rule and class are any that have these terms.
 	rule  *spreadRule
 	class *Class
+	// needs are the axes of the labels that a place must have to count.
+	needs []*axis
 	// in tells which places count.
 	in []bool
 	// present are the domains of nodes that exist, and all those of machines too

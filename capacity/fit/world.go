@@ -275,7 +275,7 @@ func (w *World) admits(p *Place, c *Class) string {
 // selects reports whether the class's node selector and affinity select the
 // place.
 func (w *World) selects(p *Place, c *Class) bool {
-	return c.selects(nodeOf(&w.scratch, p.name, p.labels))
+	return c.affinity == nil || c.selects(nodeOf(&w.scratch, p.name, p.labels))
 }
 
 // Preference is how much pods of the class like the place; more is better. It
