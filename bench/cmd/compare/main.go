@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -110,7 +111,14 @@ func runTidegate(pods []*corev1.Pod) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o, o.judge(pods, bought.Machines, bought.Machine)
+	// The order in which the plan placed the pods is one in which their rules
+	// hold; the verifier tries it first.
+	turn := make(map[types.UID]int, len(pods))
+	for i, p := range decision.Placements {
+		turn[p.UID] = i
+	}
+	inTurn := slices.SortedStableFunc(slices.Values(pods), func(a, b *corev1.Pod) int { return cmp.Compare(turn[a.UID], turn[b.UID]) })
+	return o, o.judge(inTurn, bought.Machines, bought.Machine)
 }
 
 // judge has the plan verified, in a cluster where one empty machine of each
