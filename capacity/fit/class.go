@@ -29,6 +29,7 @@ type Class struct {
 
 	// What the pod asks of a node.
 	nodeName    string
+	selector    map[string]string // the node selector, which is part of affinity too
 	affinity    *nodeaffinity.RequiredNodeAffinity
 	preferred   *nodeaffinity.PreferredSchedulingTerms
 	tolerations []corev1.Toleration

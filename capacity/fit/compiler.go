@@ -110,7 +110,7 @@ func (c *Compiler) Class(pod *corev1.Pod, pool string) *Class {
 		}
 		if nodeAffinity != nil || len(pod.Spec.NodeSelector) > 0 {
 			required := nodeaffinity.GetRequiredNodeAffinity(pod)
-			class.affinity = &required
+			class.affinity, class.selector = &required, pod.Spec.NodeSelector
 		}
 		if nodeAffinity != nil && len(nodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) > 0 {
 			// What cannot be parsed prefers nothing.

@@ -56,6 +56,11 @@ func (s *Shape) admits(c *Class, nodeName string, labels map[string]string, scra
 	if c.nodeName != "" && c.nodeName != nodeName {
 		return "node name"
 	}
+	for key, value := range c.selector { // most that is asked for is cheap to see
+		if have, ok := labels[key]; !ok || have != value {
+			return "node selector"
+		}
+	}
 	if c.choosy() {
 		if scratch == nil {
 			scratch = &corev1.Node{}

@@ -263,7 +263,7 @@ func (w *World) Version(c *Class) int {
 
 // Admits reports why the place would keep pods of the class off whatever room
 // and whatever other pods it has; "" if it would not.
-func (p *Place) Admits(c *Class) string { return p.shape.admits(c, p.name, p.labels, new(corev1.Node)) }
+func (p *Place) Admits(c *Class) string { return p.shape.admits(c, p.name, p.labels, nil) }
 
 func (w *World) admits(p *Place, c *Class) string {
 	if p.open && c.easy() {
