@@ -9,23 +9,7 @@ import (
 // release lets the pods of units that may run now through the gate, and a pod
 // that has waited for as long as it wants to whether it may or not.
 func (p *planner) release() {
-	now := p.present()
-	admitted := map[*unit]bool{}
-	for _, r := range p.order {
-		for _, u := range r.units {
-			if u.ready() && now.admit(u) {
-				admitted[u] = true
-			}
-		}
-	}
-	// Whoever was admitted first may be kept out by one that came later.
-	for _, r := range p.order {
-		for _, u := range r.units {
-			if admitted[u] && !now.confirm(u) {
-				delete(admitted, u)
-			}
-		}
-	}
+	admitted := p.admitted()
 	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated {
@@ -46,6 +30,76 @@ func (p *planner) release() {
 	}
 }
 
+// admitted are the units that go through the gate now.
+func (p *planner) admitted() map[*unit]bool {
+	now := p.present(true)
+	admitted := map[*unit]bool{}
+	for _, r := range p.order {
+		for _, u := range r.units {
+			if u.ready() && now.admit(u) {
+				admitted[u] = true
+			}
+		}
+	}
+	// Whoever was admitted first may be kept out by one that came later.
+	for _, r := range p.order {
+		for _, u := range r.units {
+			if admitted[u] && !now.confirm(u) {
+				delete(admitted, u)
+			}
+		}
+	}
+	if now != nil {
+		p.admitAlike(admitted)
+	}
+	return admitted
+}
+
+// admitAlike admits more units than may be bound in whatever order, if all pods
+// that are being scheduled are alike: whichever of them takes the place of
+// another one leaves it its own. Without that a gang that has to spread would
+// never go, and a large Job that has to only a few pods at a time.
+func (p *planner) admitAlike(admitted map[*unit]bool) {
+	alike, only := p.beingScheduled(admitted)
+	if !only {
+		return
+	}
+	now := p.present(false)
+	for _, r := range p.order {
+		for _, u := range r.units {
+			if !u.ready() || !u.tied() || !u.allOf(alike) && alike != nil || !u.allOf(u.members[0].kind.Class) {
+				continue
+			}
+			if now.admit(u) {
+				admitted[u], alike = true, u.members[0].kind.Class
+			}
+		}
+	}
+}
+
+// beingScheduled returns the class of all pods that are released or will be,
+// nil if there are none; only is false if they are of several.
+func (p *planner) beingScheduled(admitted map[*unit]bool) (class *fit.Class, only bool) {
+	classes := map[*fit.Class]bool{}
+	for pod := range p.held {
+		classes[pod.Class] = true
+	}
+	for u := range admitted {
+		for _, m := range u.members {
+			classes[m.kind.Class] = true
+		}
+	}
+	for c := range classes {
+		class = c
+	}
+	return class, len(classes) <= 1
+}
+
+// allOf reports whether all members are of the class.
+func (u *unit) allOf(class *fit.Class) bool {
+	return !slices.ContainsFunc(u.members, func(m *member) bool { return m.kind.Class != class })
+}
+
 // present is the cluster as the scheduler has it, without the machines and the
 // pods that are only planned. Where rules look at other pods the scheduler may
 // refuse now what it will take once these are there, and a node that is not
@@ -57,7 +111,9 @@ type present struct {
 
 // present returns nil if no rule looks at other pods and all nodes are as they
 // are planned: then there is room now for whatever has a place on a ready node.
-func (p *planner) present() *present {
+// With anyOrder its verdicts hold in whatever order the scheduler binds pods,
+// else in the order in which they are admitted.
+func (p *planner) present(anyOrder bool) *present {
 	if !p.anyTied() && !slices.ContainsFunc(p.snapshot.Nodes, p.unadopted) {
 		return nil
 	}
@@ -65,22 +121,24 @@ func (p *planner) present() *present {
 	for _, n := range p.snapshot.Nodes {
 		now.places[n.Name] = now.world.Add(&n.Shape, n.Name, p.freeOn(n, &n.Shape), n.load().Counts)
 	}
-	var classes []*fit.Class
-	for _, k := range p.kinds {
-		if k.tied {
-			classes = append(classes, k.Class)
+	if anyOrder {
+		var classes []*fit.Class
+		for _, k := range p.kinds {
+			if k.tied {
+				classes = append(classes, k.Class)
+			}
 		}
+		// The scheduler binds what was released in an order of its own.
+		now.world.Freeze(classes)
 	}
-	// The scheduler binds what was released in an order of its own.
-	now.world.Freeze(classes)
 	for pod, b := range p.held {
 		now.world.Put(now.places[b.name()], pod.Class, 1)
 	}
 	return now
 }
 
-// admit reports whether the scheduler would take all pods of the unit in
-// whatever order it binds them, and counts them as there if it would.
+// admit reports whether the scheduler would take all pods of the unit, and
+// counts them as there if it would.
 func (now *present) admit(u *unit) bool {
 	if now == nil {
 		return true

@@ -143,3 +143,7 @@ func (l *live) addNode(n *corev1.Node) error {
 	_, err := l.client.CoreV1().Nodes().Create(context.Background(), n, metav1.CreateOptions{})
 	return err
 }
+
+func (l *live) remove(p *corev1.Pod) error {
+	return l.client.CoreV1().Pods(p.Namespace).Delete(context.Background(), p.Name, metav1.DeleteOptions{})
+}

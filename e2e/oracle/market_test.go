@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,9 +25,14 @@ import (
 type market struct {
 	cluster
 	pools    []*marketPool
-	gangs    map[types.UID]string
+	gangs    map[types.UID]gangOf
 	compiler *fit.Compiler
 	now      time.Time
+}
+
+type gangOf struct {
+	name string
+	size int
 }
 
 type marketPool struct {
@@ -43,7 +49,7 @@ func generateMarket(seed uint64) *market {
 	wishes := []string{"selector", "affinity", "taints", "ports", "spread", "podaffinity", "antiaffinity"}
 	g.Shuffle(len(wishes), func(i, j int) { wishes[i], wishes[j] = wishes[j], wishes[i] })
 	g.on = wishes[:g.IntN(4)]
-	m := &market{gangs: map[types.UID]string{}, compiler: fit.NewCompiler(), now: time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
+	m := &market{gangs: map[types.UID]gangOf{}, compiler: fit.NewCompiler(), now: time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	for _, name := range namespaces {
 		g.Others = append(g.Others, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name, "team": pick(g, []string{"a", "b"})}}})
 	}
@@ -141,7 +147,7 @@ func (m *market) addJob(g *generator, name string) {
 		p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: api.CapacityGate}}
 		p.Spec.SchedulerName = corev1.DefaultSchedulerName
 		if gang {
-			m.gangs[p.UID] = fmt.Sprintf("%s/%d", name, size)
+			m.gangs[p.UID] = gangOf{name, size}
 		}
 		m.Incoming = append(m.Incoming, p)
 	}
@@ -212,11 +218,10 @@ func (m *market) known(p *corev1.Pod) *capacity.Pod {
 		pod.Class = m.compiler.Bound(p)
 		pod.Bound = m.now.Add(-time.Minute)
 	}
-	if gang, ok := m.gangs[p.UID]; ok {
-		pod.Gang = gang
-		fmt.Sscanf(gang[len(gang)-2:], "/%d", &pod.GangSize)
-		fmt.Sscanf(gang[len(gang)-3:], "/%d", &pod.GangSize)
+	if strings.HasPrefix(p.Name, "stands") {
+		pod.Work = capacity.LongLived
 	}
+	pod.Gang, pod.GangSize = m.gangs[p.UID].name, m.gangs[p.UID].size
 	return pod
 }
 
@@ -230,4 +235,18 @@ func (m *market) all() []runtime.Object {
 		list = append(list, p)
 	}
 	return list
+}
+
+// String is the market with one pod of each job.
+func (m *market) String() string {
+	short := m.cluster
+	short.Incoming = slices.CompactFunc(slices.Clone(m.Incoming), func(a, b *corev1.Pod) bool {
+		return a.Name[:strings.LastIndex(a.Name, "-")] == b.Name[:strings.LastIndex(b.Name, "-")]
+	})
+	var pools strings.Builder
+	for _, p := range m.pools {
+		fmt.Fprintf(&pools, "# %s: %d of %d machines, %.1f per hour, zones %v, labels %v, taints %v, offers %v\n",
+			p.Name, len(p.Instances), p.Settings.Max, p.Settings.PricePerHour, p.Zones, p.labels, p.taints, fit.ResourcesOf(p.offers))
+	}
+	return pools.String() + short.String()
 }

@@ -3,7 +3,9 @@ package oracle
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +18,8 @@ import (
 var marketsFlag = flag.Int("oracle.markets", 300, "number of generated clusters to plan for")
 
 // TestPlan carries out plans: what is released the scheduler places in one go,
-// and what is bought it fills, so that in the end every pod runs for which the
-// first plan had a place.
+// and what is bought it fills, so that in the end every pod has run for which
+// the first plan had a place. Pods end only when nothing else is left to do.
 func TestPlan(t *testing.T) {
 	first := *seedFlag
 	if first == 0 {
@@ -25,11 +27,18 @@ func TestPlan(t *testing.T) {
 	}
 	t.Logf("first seed %d; to repeat: go test ./oracle -run TestPlan -oracle.seed=%d -oracle.markets=%d", first, first, *marketsFlag)
 	var total trade
-	for seed := first; seed < first+uint64(*marketsFlag); seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			total.add(carryOut(t, generateMarket(seed)))
-		})
-	}
+	t.Run("market", func(t *testing.T) {
+		var mu sync.Mutex
+		for seed := first; seed < first+uint64(*marketsFlag); seed++ {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel() // most of the time is the scheduler's start
+				result := carryOut(t, generateMarket(seed))
+				mu.Lock()
+				defer mu.Unlock()
+				total.add(result)
+			})
+		}
+	})
 	t.Logf("%+v", total)
 	if *marketsFlag >= 300 && (total.Released == 0 || total.Bought == 0) {
 		t.Error("nothing was released or nothing was bought")
@@ -47,25 +56,27 @@ func (t *trade) add(o trade) {
 	t.Rounds += o.Rounds
 }
 
-// mostRounds is more than any plan needs: one for what is there, one for what
-// is bought, and further ones where pods wait for others to be there first.
-const mostRounds = 12
+// mostRounds is more than any market needs: for what is there, for what is
+// bought, and for what waits for other pods to come or to end.
+const mostRounds = 40
 
 func carryOut(t *testing.T, m *market) trade {
 	l := startLive(t, m.all())
 	result := trade{Pods: len(m.Incoming)}
 	planned := map[types.UID]capacity.Placement{}
+	var reasons []capacity.Reason
 	for round := range mostRounds {
 		m.now = m.now.Add(time.Second)
 		pods := m.current(t, l)
 		decision := capacity.Plan(m.snapshot(pods))
+		reasons = decision.Reasons
 		if round == 0 {
 			for _, p := range decision.Placements {
 				planned[p.UID] = p
 			}
 			result.Planned = len(planned)
 		}
-		if len(decision.Releases) == 0 && len(decision.Grows) == 0 {
+		if len(decision.Releases) == 0 && len(decision.Grows) == 0 && m.finish(t, l) == 0 {
 			result.Rounds = round
 			break
 		}
@@ -73,7 +84,7 @@ func carryOut(t *testing.T, m *market) trade {
 		m.release(t, l, decision.Releases, round)
 		result.Bought += m.grow(t, l, decision.Grows)
 	}
-	if left := m.unplaced(t, l, planned); len(left) > 0 {
+	if left := m.unplaced(t, l, planned, reasons); len(left) > 0 {
 		t.Errorf("pods for which the first plan had a place and that do not run:\n%s\n%s", strings.Join(left, "\n"), m)
 	}
 	return result
@@ -110,7 +121,13 @@ func (m *market) release(t *testing.T, l *live, releases []capacity.Release, rou
 		t.Fatal(err)
 	}
 	if len(pending) > 0 {
-		t.Fatalf("round %d, of %d pods that were released the scheduler left pending:\n%s\n%s", round, len(keys), strings.Join(pending, "\n"), m)
+		var where []string
+		for _, p := range m.current(t, l) {
+			if p.Spec.NodeName != "" {
+				where = append(where, p.Name+" is on "+p.Spec.NodeName)
+			}
+		}
+		t.Fatalf("round %d, of the pods that were released, %+v, the scheduler left pending:\n%s\n%s\n%s", round, releases, strings.Join(pending, "\n"), strings.Join(where, "\n"), m)
 	}
 }
 
@@ -131,13 +148,40 @@ func (m *market) grow(t *testing.T, l *live, grows []capacity.Grow) int {
 	return bought
 }
 
+// finish ends all pods of jobs that run, and returns how many.
+func (m *market) finish(t *testing.T, l *live) int {
+	t.Helper()
+	running := 0
+	var left []*corev1.Pod
+	for _, p := range m.Incoming {
+		now, err := l.pod(p.Namespace, p.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.Spec.NodeName == "" {
+			left = append(left, p)
+			continue
+		}
+		running++
+		if err := l.remove(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Incoming = left
+	return running
+}
+
 // unplaced are the pods that were planned and have no node.
-func (m *market) unplaced(t *testing.T, l *live, planned map[types.UID]capacity.Placement) []string {
+func (m *market) unplaced(t *testing.T, l *live, planned map[types.UID]capacity.Placement, reasons []capacity.Reason) []string {
 	t.Helper()
 	var left []string
 	for _, p := range m.current(t, l) {
 		if placement, ok := planned[p.UID]; ok && p.Spec.NodeName == "" {
-			left = append(left, fmt.Sprintf("%s: %+v", p.Name, placement))
+			why := ""
+			if i := slices.IndexFunc(reasons, func(r capacity.Reason) bool { return r.UID == p.UID }); i >= 0 {
+				why = reasons[i].Text
+			}
+			left = append(left, fmt.Sprintf("%s was to go to %q, machine %d of pool %q; now: %s", p.Name, placement.Node, placement.Machine, placement.Pool, why))
 		}
 	}
 	return left
