@@ -16,7 +16,7 @@ SEEDS = 2000
 FIRST = 1
 
 sim: ## Simulate SEEDS seeds in virtual time, from seed FIRST on.
-	go test -count=1 -timeout 2h ./capacity/sim -run TestSeeds -args -seeds $(SEEDS) -first $(FIRST)
+	go test -count=1 -timeout 2h ./capacity/sim -args -seeds $(SEEDS) -first $(FIRST)
 
 test: ## Unit tests, then the end-to-end tests on the real control plane.
 	go test ./...

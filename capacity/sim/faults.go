@@ -57,8 +57,6 @@ const (
 	// as its Node is there; a scheduler that has not seen it for longer than that
 	// binds to a Node that is no more, whoever has removed it.
 	longestBlind = 30 * time.Second
-	// longestOverlap is how long two processes believe to lead.
-	longestOverlap = 5 * time.Minute
 )
 
 // newFaults draws what goes wrong. Some seeds know only a few kinds of fault,
