@@ -3,10 +3,13 @@
 
 DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pods $(PODS)) $(if $(DURATION),--duration $(DURATION))
 
+# What the binary and the image call themselves.
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
 .PHONY: demo sim test lint cluster build image bench-plan
 
 build: ## Build tidegate into bin/.
-	CGO_ENABLED=0 go build -trimpath -o bin/tidegate ./cmd/tidegate
+	CGO_ENABLED=0 go build -trimpath -ldflags="-X main.version=$(VERSION)" -o bin/tidegate ./cmd/tidegate
 
 demo: ## Run the main job against a real control plane and an emulated Azure.
 	cd e2e && go build -o ../bin/demo ./cmd/demo
@@ -46,4 +49,4 @@ bench-plan: ## Measure the planner, and Karpenter's beside it; see docs/performa
 	cd bench && go run ./cmd/compare
 
 image: ## Build the container image with docker, podman or buildah.
-	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build -t docker.io/library/tidegate:latest .
+	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build --build-arg VERSION=$(VERSION) -t docker.io/library/tidegate:latest .

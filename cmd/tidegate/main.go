@@ -18,6 +18,9 @@ func main() {
 	}
 }
 
+// version is set by the linker (Makefile, Dockerfile).
+var version = "dev"
+
 // pluginName is the name by which kubectl finds the program as its plugin.
 const pluginName = "kubectl-tidegate"
 
@@ -26,6 +29,7 @@ func newRootCommand(calledBy string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "tidegate",
 		Short:         "Machines for batch pods on k3s and Azure scale sets",
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

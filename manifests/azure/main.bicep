@@ -1,0 +1,260 @@
+// A k3s server with the identity that Tidegate uses, and a scale set of agents
+// that starts empty. main.json is the same as a template for Resource Manager.
+
+@description('Region of everything.')
+param location string = resourceGroup().location
+@description('Beginning of every name.')
+param prefix string = 'tidegate'
+param adminUsername string = 'azureuser'
+param sshPublicKey string
+@description('Release of k3s on all machines, such as v1.33.1+k3s1.')
+param k3sVersion string
+@secure()
+@description('With it servers join; it is worth the whole cluster.')
+param serverToken string
+@secure()
+@description('With it agents join, and nothing else.')
+param agentToken string
+@allowed(['SystemAssigned', 'UserAssigned'])
+param identity string = 'SystemAssigned'
+@description('A role of the actions that Tidegate uses, and no more, instead of Virtual Machine Contributor.')
+param customRole bool = true
+@description('Lets Tidegate read VM sizes and quotas, which are a matter of the subscription.')
+param subscriptionReader bool = false
+param serverSize string = 'Standard_D2s_v5'
+param agentSize string = 'Standard_D8s_v5'
+@minValue(0)
+@description('How many agents there are at this moment: 0 at first. With another number Azure would add machines, or choose some to destroy.')
+param currentAgents int
+@minValue(0)
+param minAgents int = 0
+param maxAgents int = 10
+@description('Cheaper machines that Azure may take back.')
+param spot bool = false
+
+var serverName = '${prefix}-server'
+var agentsName = '${prefix}-agents'
+var serverAddress = '10.20.0.4'
+var virtualMachineContributor = subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '9980e02c-c2be-4d73-94e8-173b1dc7cf3c')
+var serverCloudInit = loadTextContent('cloud-init/server.yaml')
+var agentCloudInit = loadTextContent('cloud-init/agent.yaml')
+// What Azure announces a deletion with; Spot machines have no such notice.
+var terminateNotification = {
+  terminateNotificationProfile: {
+    enable: true
+    notBeforeTimeout: 'PT5M'
+  }
+}
+
+resource userAssigned 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = if (identity == 'UserAssigned') {
+  name: prefix
+  location: location
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
+  name: prefix
+  location: location
+  properties: {
+    addressSpace: {
+      addressPrefixes: ['10.20.0.0/16']
+    }
+    subnets: [
+      {
+        name: 'machines'
+        properties: {
+          addressPrefix: '10.20.0.0/20'
+        }
+      }
+    ]
+  }
+}
+
+resource serverInterface 'Microsoft.Network/networkInterfaces@2024-05-01' = {
+  name: serverName
+  location: location
+  properties: {
+    ipConfigurations: [
+      {
+        name: 'private'
+        properties: {
+          privateIPAllocationMethod: 'Static'
+          privateIPAddress: serverAddress
+          subnet: {
+            id: network.properties.subnets[0].id
+          }
+        }
+      }
+    ]
+  }
+}
+
+resource server 'Microsoft.Compute/virtualMachines@2024-07-01' = {
+  name: serverName
+  location: location
+  identity: identity == 'UserAssigned' ? {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${userAssigned.id}': {}
+    }
+  } : {
+    type: 'SystemAssigned'
+  }
+  properties: {
+    hardwareProfile: {
+      vmSize: serverSize
+    }
+    osProfile: {
+      computerName: serverName
+      adminUsername: adminUsername
+      customData: base64(replace(replace(replace(serverCloudInit, 'SERVER_TOKEN', serverToken), 'AGENT_TOKEN', agentToken), 'K3S_VERSION', k3sVersion))
+      linuxConfiguration: {
+        disablePasswordAuthentication: true
+        ssh: {
+          publicKeys: [
+            {
+              path: '/home/${adminUsername}/.ssh/authorized_keys'
+              keyData: sshPublicKey
+            }
+          ]
+        }
+      }
+    }
+    storageProfile: {
+      imageReference: {
+        publisher: 'Canonical'
+        offer: 'ubuntu-24_04-lts'
+        sku: 'server'
+        version: 'latest'
+      }
+      osDisk: {
+        createOption: 'FromImage'
+      }
+    }
+    networkProfile: {
+      networkInterfaces: [
+        {
+          id: serverInterface.id
+        }
+      ]
+    }
+  }
+}
+
+resource agents 'Microsoft.Compute/virtualMachineScaleSets@2024-07-01' = {
+  name: agentsName
+  location: location
+  tags: {
+    tidegate: 'enabled'
+    'tidegate-min': string(minAgents)
+    'tidegate-max': string(maxAgents)
+  }
+  sku: {
+    name: agentSize
+    capacity: currentAgents
+  }
+  properties: {
+    orchestrationMode: 'Uniform'
+    overprovision: false
+    singlePlacementGroup: false
+    upgradePolicy: {
+      mode: 'Manual'
+    }
+    virtualMachineProfile: {
+      priority: spot ? 'Spot' : 'Regular'
+      evictionPolicy: spot ? 'Delete' : null
+      scheduledEventsProfile: spot ? null : terminateNotification
+      osProfile: {
+        computerNamePrefix: agentsName
+        adminUsername: adminUsername
+        customData: base64(replace(replace(replace(agentCloudInit, 'SERVER_ADDRESS', serverAddress), 'AGENT_TOKEN', agentToken), 'K3S_VERSION', k3sVersion))
+        linuxConfiguration: {
+          disablePasswordAuthentication: true
+          ssh: {
+            publicKeys: [
+              {
+                path: '/home/${adminUsername}/.ssh/authorized_keys'
+                keyData: sshPublicKey
+              }
+            ]
+          }
+        }
+      }
+      storageProfile: {
+        imageReference: {
+          publisher: 'Canonical'
+          offer: 'ubuntu-24_04-lts'
+          sku: 'server'
+          version: 'latest'
+        }
+        osDisk: {
+          createOption: 'FromImage'
+        }
+      }
+      networkProfile: {
+        networkInterfaceConfigurations: [
+          {
+            name: 'private'
+            properties: {
+              primary: true
+              ipConfigurations: [
+                {
+                  name: 'private'
+                  properties: {
+                    subnet: {
+                      id: network.properties.subnets[0].id
+                    }
+                  }
+                }
+              ]
+            }
+          }
+        ]
+      }
+    }
+  }
+  dependsOn: [server]
+}
+
+resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (customRole) {
+  name: guid(resourceGroup().id, prefix, 'role')
+  properties: {
+    roleName: '${prefix} machines (${resourceGroup().name})'
+    description: 'What Tidegate does to scale sets.'
+    type: 'CustomRole'
+    assignableScopes: [resourceGroup().id]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachineScaleSets/read'
+          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read'
+          'Microsoft.Compute/virtualMachineScaleSets/write'
+          'Microsoft.Compute/virtualMachineScaleSets/delete/action'
+          'Microsoft.Network/virtualNetworks/subnets/join/action'
+        ]
+      }
+    ]
+  }
+}
+
+// The identity's own ID is not known before the deployment, and is no part of
+// the name: deployed again, this is the same assignment.
+resource assignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(resourceGroup().id, prefix, identity, string(customRole))
+  properties: {
+    roleDefinitionId: customRole ? role.id : virtualMachineContributor
+    principalId: identity == 'UserAssigned' ? userAssigned.properties.principalId : server.identity.principalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+module reader 'subscription-reader.bicep' = if (subscriptionReader) {
+  name: '${prefix}-subscription-reader'
+  scope: subscription()
+  params: {
+    name: guid(subscription().id, resourceGroup().id, prefix, identity)
+    principalId: identity == 'UserAssigned' ? userAssigned.properties.principalId : server.identity.principalId
+  }
+}
+
+@description('For tidegate run --identity-client-id; empty for the system-assigned identity.')
+output identityClientId string = identity == 'UserAssigned' ? userAssigned.properties.clientId : ''

@@ -1,0 +1,234 @@
+package azuretemplate
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// vmContributor is Azure's number of the built-in role Virtual Machine
+// Contributor. Source: Azure documentation, "Azure built-in roles for Compute".
+const vmContributor = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c"
+
+func parsed(t *testing.T) template {
+	t.Helper()
+	parsed, err := parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+// only returns the template's resource of that type.
+func only(t *testing.T, kind string) map[string]any {
+	t.Helper()
+	var found []map[string]any
+	for _, r := range parsed(t).Resources {
+		if r["type"] == kind {
+			found = append(found, r)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("the template has %d resources of type %s, want one", len(found), kind)
+	}
+	return found[0]
+}
+
+// at walks down a JSON value.
+func at(v any, path ...string) any {
+	for _, key := range path {
+		object, _ := v.(map[string]any)
+		v = object[key]
+	}
+	return v
+}
+
+func TestScaleSet(t *testing.T) {
+	set := only(t, scaleSets)
+	for path, want := range map[string]any{
+		"properties.orchestrationMode":                    "Uniform",
+		"properties.overprovision":                        false,
+		"properties.singlePlacementGroup":                 false,
+		"properties.virtualMachineProfile.priority":       "[if(parameters('spot'), 'Spot', 'Regular')]",
+		"properties.virtualMachineProfile.evictionPolicy": "[if(parameters('spot'), 'Delete', null())]",
+		"sku.capacity":  "[parameters('currentAgents')]",
+		"tags.tidegate": "enabled",
+	} {
+		if got := at(set, strings.Split(path, ".")...); got != want {
+			t.Errorf("%s is %v, want %v", path, got, want)
+		}
+	}
+	// A default would set the number of machines back when the template is
+	// deployed again.
+	if p := parsed(t).Parameters["currentAgents"]; p.DefaultValue != nil {
+		t.Errorf("currentAgents has the default %v", p.DefaultValue)
+	}
+}
+
+// A machine of the pool never sees the server's token, which is worth the whole
+// cluster, and no secret has a default.
+func TestTokens(t *testing.T) {
+	set, err := json.Marshal(only(t, scaleSets))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(set), "serverToken") || !strings.Contains(string(set), "agentToken") {
+		t.Error("the agents' machines do not join with the agents' token alone")
+	}
+	for name, p := range parsed(t).Parameters {
+		if strings.HasSuffix(name, "Token") && (p.Type != "securestring" || p.DefaultValue != nil) {
+			t.Errorf("parameter %s is a %s with default %v, want a securestring without", name, p.Type, p.DefaultValue)
+		}
+	}
+	for variable, file := range map[string]string{"serverCloudInit": "cloud-init/server.yaml", "agentCloudInit": "cloud-init/agent.yaml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(text), parsed(t).Variables[variable]); diff != "" {
+			t.Errorf("variable %s and %s (-file +variable):\n%s", variable, file, diff)
+		}
+	}
+}
+
+func TestRoleAssignment(t *testing.T) {
+	assignment := only(t, "Microsoft.Authorization/roleAssignments")
+	if name, _ := assignment["name"].(string); !strings.HasPrefix(name, "[guid(resourceGroup().id,") || strings.Contains(name, "reference(") {
+		t.Errorf("its name is %s, want a guid of what is known before the deployment", name)
+	}
+	if got := at(assignment, "properties", "principalType"); got != "ServicePrincipal" {
+		t.Errorf("principal type %v: without ServicePrincipal a new identity is not found in time", got)
+	}
+	if role, _ := parsed(t).Variables["virtualMachineContributor"].(string); !strings.Contains(role, vmContributor) {
+		t.Errorf("the built-in role is %s", role)
+	}
+	if assignment["scope"] != nil {
+		t.Errorf("it is scoped to %v, want the resource group of the deployment", assignment["scope"])
+	}
+}
+
+// Whatever a resource depends on is declared.
+func TestDependencies(t *testing.T) {
+	declared := map[string]bool{}
+	for _, r := range parsed(t).Resources {
+		declared[r["type"].(string)] = true
+	}
+	for _, r := range parsed(t).Resources {
+		dependencies, _ := r["dependsOn"].([]any)
+		for _, d := range dependencies {
+			found := regexp.MustCompile(`^\[resourceId\('([^']+)'`).FindStringSubmatch(d.(string))
+			if found == nil || !declared[found[1]] {
+				t.Errorf("%s depends on %s, which the template does not declare", r["type"], d)
+			}
+		}
+	}
+}
+
+// The two files say the same, as far as text can tell: parameters, resources
+// with their versions, every plain text, and the outputs.
+func TestBicepIsTheSame(t *testing.T) {
+	bicep := ""
+	for _, file := range []string{"main.bicep", "subscription-reader.bicep"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bicep += regexp.MustCompile(`(?m)^\s*//.*$`).ReplaceAllString(string(text), "")
+	}
+	all := func(pattern, in string) map[string]bool {
+		set := map[string]bool{}
+		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(in, -1) {
+			set[strings.Join(found[1:], " ")] = true
+		}
+		return set
+	}
+	got := all(`(?m)^param (\w+) `, bicep)
+	want := map[string]bool{"name": true, "principalId": true}
+	for name := range parsed(t).Parameters {
+		want[name] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("parameters (-json +bicep):\n%s", diff)
+	}
+	// A nested deployment is Bicep's module.
+	declared := all(`"type": "(Microsoft\.[^"]+)",\s*"apiVersion": "([^"]+)"`, string(text))
+	delete(declared, "Microsoft.Resources/deployments 2024-03-01")
+	if diff := cmp.Diff(declared, all(`resource \w+ '([^@]+)@([^']+)'`, bicep)); diff != "" {
+		t.Errorf("resources (-json +bicep):\n%s", diff)
+	}
+	for literal := range all(`'([A-Za-z0-9./_-]{3,})'`, bicep) {
+		if !strings.Contains(string(text), literal) && !strings.HasSuffix(literal, ".yaml") && !strings.HasSuffix(literal, ".bicep") && literal != "subscription" {
+			t.Errorf("Bicep says %q, the JSON does not", literal)
+		}
+	}
+	for literal := range all(`": "([A-Za-z0-9./_-]{3,})"`, string(text)) {
+		if !strings.Contains(bicep, literal) && !slices.Contains([]string{"securestring", "1.0.0.0", "Incremental", "inner", "2024-03-01", "Microsoft.Resources/deployments"}, literal) {
+			t.Errorf("the JSON says %q, Bicep does not", literal)
+		}
+	}
+}
+
+func TestEmulatedIsWhatIsDeclared(t *testing.T) {
+	config, err := Emulated(map[string]any{"currentAgents": 2, "maxAgents": 7, "prefix": "night"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := config.ScaleSets[0]
+	if set.Name != "night-agents" || set.Size != "Standard_D8s_v5" || set.Capacity != 2 || set.Spot || set.TerminateNotice.Minutes() != 5 {
+		t.Errorf("the set is %+v", set)
+	}
+	if diff := cmp.Diff(map[string]string{"tidegate": "enabled", "tidegate-min": "0", "tidegate-max": "7"}, set.Tags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	if config.Master.Name != "night-server" || config.SystemAssigned != nil {
+		t.Errorf("master %+v, system-assigned %v", config.Master, config.SystemAssigned)
+	}
+
+	spot, err := Emulated(map[string]any{"currentAgents": 0, "spot": true, "identity": "UserAssigned", "customRole": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set := spot.ScaleSets[0]; !set.Spot || set.TerminateNotice.Duration != 0 {
+		t.Errorf("the Spot set is %+v, want no termination notice", set)
+	}
+	if *spot.SystemAssigned || spot.UserAssigned[0].Name != "tidegate" || spot.Roles[0].Role == "" || spot.Roles[0].Identity != "tidegate" {
+		t.Errorf("identities %+v, roles %+v", spot.UserAssigned, spot.Roles)
+	}
+	if _, err := Emulated(nil); err == nil || !strings.Contains(err.Error(), "parameter currentAgents has no value") {
+		t.Errorf("without the number of agents: %v", err)
+	}
+}
+
+func TestExpressions(t *testing.T) {
+	e := evaluator{parameters: map[string]any{"yes": true, "n": 3}, variables: map[string]any{"greeting": "[format('{0}-{1}', 'a', parameters('n'))]"}}
+	for expression, want := range map[string]any{
+		"plain":                                   "plain",
+		"[variables('greeting')]":                 "a-3",
+		"[if(parameters('yes'), 'x', null())]":    "x",
+		"[string(parameters('n'))]":               "3",
+		"[if( parameters('yes') , null(), 'x' )]": nil,
+	} {
+		got, err := e.value(expression)
+		if err != nil || !cmp.Equal(want, got) {
+			t.Errorf("%s is %v, %v, want %v", expression, got, err, want)
+		}
+	}
+	for expression, want := range map[string]string{
+		"[unknown()]":        "is not known here",
+		"['a]":               "has no end",
+		"[parameters('no')]": "has no value",
+		"['a' 'b']":          "is left",
+		"[a]":                "no call",
+		"[]":                 "no call",
+	} {
+		got, err := e.value(expression)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v, want an error with %q", expression, got, err, want)
+		}
+	}
+}
