@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	azuretemplate "github.com/tidegate-k3s/tidegate/manifests/azure"
 )
 
 // TestMain forbids every connection that is not to loopback, so that a client
@@ -60,9 +61,30 @@ func newWorld(t *testing.T, cfg emulator.Config, change ...func(*Options)) *worl
 	if err != nil {
 		t.Fatal(err)
 	}
+	useTheTemplatesRole(t, emulated)
 	w := &world{emulated: emulated}
 	w.Cloud = w.client(t, change...)
 	return w
+}
+
+// useTheTemplatesRole gives whoever is Virtual Machine Contributor just the
+// actions of the role that manifests/azure declares: what the tests do is what
+// those allow.
+func useTheTemplatesRole(t *testing.T, emulated *emulator.Cloud) {
+	t.Helper()
+	actions, err := azuretemplate.RoleActions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := emulated.Roles()
+	for i := range roles {
+		if roles[i].Role == emulator.VirtualMachineContributor {
+			roles[i].Role, roles[i].Actions = "", append(roles[i].Actions, actions...)
+		}
+	}
+	if err := emulated.SetRoles(roles); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // client returns one more client of the same emulator.
