@@ -8,8 +8,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +21,6 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
-	"github.com/tidegate-k3s/tidegate/k3s"
 )
 
 const webhookCertificate = "tidegate-webhook"
@@ -162,30 +159,17 @@ func TestSecretDeleted(t *testing.T) {
 // extender's certificate, and stays so when the certificate, and even the
 // authority's own, is renewed: the scheduler reads it only when it starts.
 func TestExtenderAuthorityOutlivesRenewals(t *testing.T) {
-	root := k3sRoot(t)
-	if out, err := suite.Run(t.Context(), suite.Cluster.Kubeconfig, "k3s", "install", "--root", root, "--kubeconfig", suite.Cluster.Kubeconfig); err != nil || !strings.Contains(out, k3s.RestartCommand) {
-		t.Fatalf("tidegate k3s install: %v\n%s", err, out)
-	}
-	installed, err := os.ReadFile(filepath.Join(root, k3s.ExtenderCA))
+	roots, err := suite.InstallOnServer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(installed) {
-		t.Fatalf("%s has no certificate: %s", k3s.ExtenderCA, installed)
-	}
 	serves := func() []byte {
 		t.Helper()
-		certificate, err := tls.LoadX509KeyPair(filepath.Join(suite.Cluster.Dir, "client-scheduler.crt"), filepath.Join(suite.Cluster.Dir, "client-scheduler.key"))
+		certificate, err := suite.ExtenderCertificate(roots)
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn, err := tls.Dial("tcp", suite.ExtenderAddress(), &tls.Config{RootCAs: roots, ServerName: rig.ExtenderName, Certificates: []tls.Certificate{certificate}})
-		if err != nil {
-			t.Fatalf("the scheduler would not trust the extender: %v", err)
-		}
-		defer conn.Close()
-		return conn.ConnectionState().PeerCertificates[0].Raw
+		return certificate
 	}
 	last := serves()
 	renewed := func(name string) {

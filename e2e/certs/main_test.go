@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -244,20 +243,4 @@ func deletePods(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// k3sRoot is a folder with what k3s writes at its first start.
-func k3sRoot(t *testing.T) string {
-	t.Helper()
-	root := t.TempDir()
-	for _, name := range []string{"cred/scheduler.kubeconfig", "tls/client-scheduler.crt", "tls/client-scheduler.key"} {
-		file := filepath.Join(root, "var/lib/rancher/k3s/server", name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
 }

@@ -7,14 +7,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +24,6 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
-	"github.com/tidegate-k3s/tidegate/k3s"
 )
 
 // The namespaces of the tests.
@@ -249,34 +245,13 @@ func gates(t *testing.T, r *rig.Rig) {
 // was told of the authority by tidegate k3s install.
 func extenderIsTrusted(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	root := t.TempDir()
-	for _, name := range []string{"cred/scheduler.kubeconfig", "tls/client-scheduler.crt", "tls/client-scheduler.key"} {
-		file := filepath.Join(root, "var/lib/rancher/k3s/server", name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := r.Run(t.Context(), r.Cluster.Kubeconfig, "k3s", "install", "--root", root, "--kubeconfig", r.Cluster.Kubeconfig); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	authority, err := os.ReadFile(filepath.Join(root, k3s.ExtenderCA))
+	roots, err := r.InstallOnServer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(authority)
-	client, err := tls.LoadX509KeyPair(filepath.Join(r.Cluster.Dir, "client-scheduler.crt"), filepath.Join(r.Cluster.Dir, "client-scheduler.key"))
-	if err != nil {
-		t.Fatal(err)
+	if _, err := r.ExtenderCertificate(roots); err != nil {
+		t.Error(err)
 	}
-	conn, err := tls.Dial("tcp", r.ExtenderAddress(), &tls.Config{RootCAs: roots, ServerName: rig.ExtenderName, Certificates: []tls.Certificate{client}})
-	if err != nil {
-		t.Fatalf("the scheduler would not trust the extender: %v", err)
-	}
-	conn.Close()
 }
 
 // leastPrivilege checks that the accounts were refused nothing, and needed all

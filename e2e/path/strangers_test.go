@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -183,7 +182,7 @@ func httpsClient(t *testing.T, r *rig.Rig, name string, certificates ...tls.Cert
 
 func schedulerCertificate(t *testing.T, r *rig.Rig) tls.Certificate {
 	t.Helper()
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(r.Cluster.Dir, "client-scheduler.crt"), filepath.Join(r.Cluster.Dir, "client-scheduler.key"))
+	certificate, err := r.SchedulerCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}
