@@ -36,6 +36,7 @@ type bin struct {
 	room    float64 // what it has free before the plan
 	number  int     // in the order of the nodes' names
 	takes   bool    // pods may be placed here
+	plain   bool    // nothing is noted about the node
 	planned int     // pods placed here by this plan
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
@@ -139,27 +140,24 @@ func (p *planner) sortBins(compare func(a, b *bin) int) {
 // addBins finds every place that demand may have, best first. Nodes that can
 // take no pods are in the world all the same: they count where pods are to be
 // spread.
-func (p *planner) addBins() {
-	p.nodes = make([]bin, len(p.snapshot.Nodes))
-	for i, n := range p.snapshot.Nodes {
-		po := p.poolOf(n)
-		p.nodes[i] = bin{node: n, pool: po}
-		if n.Instance.VMID != "" && p.mayJoin(n.Instance) {
-			p.joined[n.Instance.VMID] = true
+func (p *planner) addBins(m *Memory) {
+	m.align(p)
+	p.nodes = make([]bin, len(m.nodes))
+	p.bins = make([]*bin, 0, len(m.nodes))
+	for i := range m.nodes {
+		r := &m.nodes[i]
+		if r.node == nil {
+			*r = p.remember(p.snapshot.Nodes[i])
 		}
-		if po != nil && n.Server && po.Refused == "" {
-			po.Refused = "its machine " + n.Name + " is a server of the cluster"
-		}
-	}
-	p.bins = make([]*bin, 0, len(p.nodes))
-	for i := range p.nodes {
+		p.nodes[i] = r.bin
 		b := &p.nodes[i]
-		shape, takes := p.nodeShape(b)
-		b.place = p.world.Add(shape, b.node.Name, p.freeOn(b.node, shape), b.node.load().Counts)
-		if takes {
-			b.takes, b.stay = true, stayOf(b)
+		if b.place = p.world.Add(r.place); r.pool != none {
+			b.pool = p.pools[r.pool]
+			b.pool.count(b)
+		}
+		if b.takes {
 			p.bins = append(p.bins, b)
-			p.largest = p.largest.Max(shape.Allocatable)
+			p.largest = p.largest.Max(b.node.Allocatable)
 		}
 	}
 	for _, po := range p.pools {
@@ -218,13 +216,19 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 		labelled.Labels[api.PoolLabel] = po.Name
 		shape = &labelled
 	}
-	if po != nil && (b.tier == tierReady || b.tier == tierComing) {
+	return shape, true
+}
+
+// count counts a node of the pool that takes pods.
+func (po *pool) count(b *bin) {
+	switch {
+	case !b.takes:
+	case b.tier == tierComing:
+		po.arriving++
+		po.staying++
+	case b.tier == tierReady:
 		po.staying++
 	}
-	if b.tier == tierComing {
-		po.arriving++
-	}
-	return shape, true
 }
 
 // instance returns the machine with that VMID, and whether any pool has it.
@@ -371,5 +375,5 @@ func (p *planner) addComing(po *pool) {
 // machine is a machine of the pool in that zone as it will be once it has
 // joined.
 func (p *planner) machine(po *pool, z *zone, t tier) *bin {
-	return &bin{tier: t, pool: po, zone: z, place: p.world.Add(z.shape, "", po.offers, nil)}
+	return &bin{tier: t, pool: po, zone: z, place: p.world.Add(fit.PlaceOf(z.shape, "", po.offers, nil))}
 }

@@ -152,6 +152,7 @@ func (p *planner) record() {
 			number[b] = len(number) + 1
 		}
 	}
+	p.decision.Placements = slices.Grow(p.decision.Placements, len(p.unbound))
 	for _, r := range p.order {
 		for _, u := range r.units {
 			for _, m := range u.members {

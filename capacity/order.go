@@ -14,25 +14,26 @@ type run struct {
 // like reports whether the two single pods are placed alike.
 func (u *unit) like(other *unit) bool {
 	a, b := u.members[0], other.members[0]
-	return !u.gang && a.kind == b.kind && (a.pod == nil) == (b.pod == nil) && u.buys == other.buys && u.leader.Priority == other.leader.Priority
+	return !u.gang && !other.gang && a.kind == b.kind && (a.pod == nil) == (b.pod == nil) && u.buys == other.buys && u.leader.Priority == other.leader.Priority
 }
 
 // byAge are the units in the order in which they came: priority, then age.
 func (p *planner) byAge() []run {
 	var runs []run
-	for i, u := range p.units {
-		last := len(runs) - 1
-		switch {
-		case u.incomplete():
-		case last >= 0 && !u.gang && runs[last].units[0].like(u):
-			runs[last].units = append(runs[last].units, u)
-		default:
-			r := run{units: p.units[i : i+1 : i+1]}
-			if !u.gang {
-				r.kind = u.members[0].kind
-			}
-			runs = append(runs, r)
+	for i := 0; i < len(p.units); i++ {
+		u := p.units[i]
+		if u.incomplete() {
+			continue
 		}
+		first, r := i, run{}
+		if !u.gang {
+			r.kind = u.members[0].kind
+			for i+1 < len(p.units) && p.units[i+1].like(u) {
+				i++
+			}
+		}
+		r.units = p.units[first : i+1 : i+1]
+		runs = append(runs, r)
 	}
 	return runs
 }

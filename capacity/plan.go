@@ -11,22 +11,7 @@ import (
 
 // Plan decides what to do. It is a pure function: equal snapshots give equal
 // decisions, whatever the order of their lists.
-func Plan(s Snapshot) Decision {
-	p := newPlanner(s)
-	p.holdNominated()
-	p.addUnits()
-	p.expect()
-	p.serve()
-	p.keepBuffers()
-	p.release()
-	p.grow()
-	p.shrink()
-	p.retire()
-	p.approve()
-	p.explain()
-	p.record()
-	return p.decision
-}
+func Plan(s Snapshot) Decision { return new(Memory).Plan(s) }
 
 // planner is the state of one call to Plan.
 type planner struct {
@@ -105,8 +90,8 @@ type zone struct {
 	opened   int // those of them that are to be bought
 }
 
-func newPlanner(s Snapshot) *planner {
-	s.Nodes = sorted(s.Nodes, func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
+func newPlanner(s Snapshot, m *Memory) *planner {
+	s.Nodes = m.sort(s.Nodes)
 	s.Pools = slices.SortedFunc(slices.Values(s.Pools), func(a, b PoolState) int { return strings.Compare(a.Name, b.Name) })
 	p := &planner{
 		snapshot: &s,
@@ -122,7 +107,7 @@ func newPlanner(s Snapshot) *planner {
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
-	p.addBins()
+	p.addBins(m)
 	return p
 }
 

@@ -66,7 +66,7 @@ func TestExpectedPodsAreBounded(t *testing.T) {
 	}
 	s := snapshot(pools(poolOf("agents", 0)), nil, all...)
 	s.Expected = expected
-	p := newPlanner(s)
+	p := newPlanner(s, new(Memory))
 	p.addUnits()
 	if want := mostExpected + len(all); len(p.units) != want {
 		t.Errorf("%d pods are planned for, want %d", len(p.units), want)
@@ -96,7 +96,7 @@ func TestPreferencesAmongManyPlaces(t *testing.T) {
 		}}, "")
 		all = append(all, pod(fmt.Sprintf("p%04d", i), 1, class(own)))
 	}
-	p := newPlanner(snapshot(pools(po), nodes(machines...), all...))
+	p := newPlanner(snapshot(pools(po), nodes(machines...), all...), new(Memory))
 	p.addUnits()
 	p.serve()
 	if got := p.units[0].members[0].bin.name(); got != "n0010" {

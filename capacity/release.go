@@ -114,12 +114,12 @@ type present struct {
 // With anyOrder its verdicts hold in whatever order the scheduler binds pods,
 // else in the order in which they are admitted.
 func (p *planner) present(anyOrder bool) *present {
-	if !p.anyTied() && !slices.ContainsFunc(p.snapshot.Nodes, p.unadopted) {
+	if !p.anyTied() && !slices.ContainsFunc(p.nodes, func(b bin) bool { return !b.plain && p.unadopted(b.node) }) {
 		return nil
 	}
 	now := &present{world: fit.NewWorld(), places: map[string]*fit.Place{}}
 	for _, n := range p.snapshot.Nodes {
-		now.places[n.Name] = now.world.Add(&n.Shape, n.Name, p.freeOn(n, &n.Shape), n.load().Counts)
+		now.places[n.Name] = now.world.Add(fit.PlaceOf(&n.Shape, n.Name, p.freeOn(n, &n.Shape), n.load().Counts))
 	}
 	if anyOrder {
 		var classes []*fit.Class

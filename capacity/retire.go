@@ -13,7 +13,7 @@ func (p *planner) retire() {
 		}
 	}
 	for i := range p.nodes {
-		if b := &p.nodes[i]; b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
+		if b := &p.nodes[i]; !b.plain && b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
 			p.advance(b.node, b.pool)
 		}
 	}

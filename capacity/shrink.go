@@ -26,12 +26,20 @@ func veto(n *Node, po *pool) string {
 	return ""
 }
 
+// mayGo reports whether nothing speaks against the node's retirement.
+func (b *bin) mayGo() bool {
+	if b.plain && b.pool != nil {
+		return b.pool.Refused == ""
+	}
+	return veto(b.node, b.pool) == ""
+}
+
 // shrink marks the nodes whose absence the demand would not notice.
 func (p *planner) shrink() {
 	waiting := p.waitingClasses()
 	candidates := map[*pool][]*bin{}
 	for _, b := range p.bins {
-		if b.tier != tierReady || veto(b.node, b.pool) != "" || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 {
+		if b.tier != tierReady || !b.mayGo() || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 {
 			continue
 		}
 		if !p.wanted(b, waiting) && !p.settlingIn(b) {

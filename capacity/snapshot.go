@@ -213,6 +213,13 @@ func (s *Snapshot) SetPods(pods []*Pod) {
 	}
 }
 
+// plain reports whether the node is a pool's machine at work about which nothing
+// else is noted: no step is due for it but a first mark.
+func (n *Node) plain() bool {
+	return n.Ready && n.mapped() && n.Keep == "" && !n.Requested && n.Retirement == nil && n.Fence == "" && n.Deleting == "" &&
+		len(n.Interruptions) == 0 && len(n.Approved) == 0
+}
+
 // mapped reports whether it is certain which machine the node is.
 func (n *Node) mapped() bool { return n.Instance.VMID != "" && n.Recorded == n.Instance.VMID }
 

@@ -73,7 +73,7 @@ func (c *cluster) world() (*World, []*Place) {
 	w := NewWorld()
 	places := make([]*Place, len(c.shapes))
 	for i, shape := range c.shapes {
-		places[i] = w.Add(shape, shape.Labels[hostname], shape.Allocatable, c.standing[i])
+		places[i] = w.Add(PlaceOf(shape, shape.Labels[hostname], shape.Allocatable, c.standing[i]))
 	}
 	return w, places
 }
@@ -158,7 +158,7 @@ func BenchmarkEachItsOwn(b *testing.B) {
 			for b.Loop() {
 				w := NewWorld()
 				for _, class := range classes {
-					p := w.Add(shape, "", shape.Allocatable, nil)
+					p := w.Add(PlaceOf(shape, "", shape.Allocatable, nil))
 					if v := w.Check(p, class); v.Why != "" {
 						b.Fatal(v)
 					}

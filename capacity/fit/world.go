@@ -2,6 +2,7 @@ package fit
 
 import (
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -44,28 +45,39 @@ type Place struct {
 	labels map[string]string
 	// open is true if the shape keeps off nobody who does not look at it.
 	open bool
+	// shuns is true if a pod that stands there keeps others off.
+	shuns bool
 }
 
 // slabSize is how many places are made at a time: to make each by itself is
 // half of the time that a world takes.
 const slabSize = 128
 
-// Add adds a node with so much room left beside the pods that stand on it. The
-// name is "" for a machine that does not exist yet, which has a host name of
-// its own. Nodes that are no candidates belong in the world too: rules about
-// other pods count them and what stands on them.
-func (w *World) Add(shape *Shape, name string, free Resources, standing []Count) *Place {
+// PlaceOf is a node with so much room left beside the pods that stand on it. The
+// name is "" for a machine that does not exist yet, which has a host name of its
+// own.
+func PlaceOf(shape *Shape, name string, free Resources, standing []Count) Place {
+	p := Place{name: name, standing: standing, index: none}
+	p.form(shape, free)
+	p.shuns = slices.ContainsFunc(standing, func(c Count) bool { return len(c.Class.shunned) > 0 })
+	return p
+}
+
+// Add adds the place. Nodes that are no candidates belong in the world too: rules
+// about other pods count them and what stands on them.
+func (w *World) Add(place Place) *Place {
 	if len(w.slab) == cap(w.slab) {
 		w.slab = make([]Place, 0, slabSize)
 	}
-	w.slab = append(w.slab, Place{name: name, standing: standing, index: len(w.places)})
+	w.slab = append(w.slab, place)
 	p := &w.slab[len(w.slab)-1]
-	w.form(p, shape, free)
+	p.index, p.Free.Scalar = len(w.places), maps.Clone(place.Free.Scalar)
+	if p.name == "" {
+		p.labels = w.labelsOfNew(p.shape)
+	}
 	w.places = append(w.places, p)
-	for i := range standing {
-		if len(standing[i].Class.shunned) > 0 && !w.on {
-			w.start()
-		}
+	if p.shuns && !w.on {
+		w.start()
 	}
 	return p
 }
@@ -74,9 +86,7 @@ func (w *World) Add(shape *Shape, name string, free Resources, standing []Count)
 // Pods that have to spread over the machines that do not exist yet have to
 // spread over its domains too.
 func (w *World) Expect(shape *Shape) {
-	p := &Place{index: none}
-	w.form(p, shape, Resources{})
-	w.expected = append(w.expected, p)
+	w.expected = append(w.expected, w.machine(shape))
 }
 
 // Exchange turns a place that does not exist yet into one of another shape that
@@ -86,8 +96,14 @@ func (w *World) Exchange(p *Place, shape *Shape, free Resources) bool {
 	if p.index < w.tallied && !w.alike(p, shape) {
 		return false
 	}
-	w.form(p, shape, free)
+	p.form(shape, free)
+	p.Free.Scalar, p.labels = maps.Clone(free.Scalar), w.labelsOfNew(shape)
 	return true
+}
+
+// machine is one of that shape that is no place of the world.
+func (w *World) machine(shape *Shape) *Place {
+	return &Place{index: none, shape: shape, labels: w.labelsOfNew(shape)}
 }
 
 // alike reports whether the place would count for the same if it had the shape.
@@ -98,8 +114,7 @@ func (w *World) alike(p *Place, shape *Shape) bool {
 			return false
 		}
 	}
-	as := &Place{index: none}
-	w.form(as, shape, Resources{})
+	as := w.machine(shape)
 	for _, f := range w.fields {
 		if f.in[p.index] != w.counts(f, as) {
 			return false
@@ -108,13 +123,13 @@ func (w *World) alike(p *Place, shape *Shape) bool {
 	return true
 }
 
-func (w *World) form(p *Place, shape *Shape, free Resources) {
-	free.Scalar = maps.Clone(free.Scalar)
+func (p *Place) form(shape *Shape, free Resources) {
 	p.shape, p.Free, p.labels = shape, free, shape.Labels
 	p.open = len(shape.Taints) == 0 && !shape.Unschedulable
-	if p.name != "" {
-		return
-	}
+}
+
+// labelsOfNew are the labels of a machine of the shape that does not exist yet.
+func (w *World) labelsOfNew(shape *Shape) map[string]string {
 	known, ok := w.fresh[shape]
 	if !ok {
 		known = shape.labelsOfNew()
@@ -123,7 +138,7 @@ func (w *World) form(p *Place, shape *Shape, free Resources) {
 		}
 		w.fresh[shape] = known
 	}
-	p.labels = known
+	return known
 }
 
 // Freeze makes verdicts on pods of these classes hold in whatever order those

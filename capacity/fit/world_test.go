@@ -148,7 +148,7 @@ func TestWorld(t *testing.T) {
 				for i, name := range places {
 					shape := &Shape{Labels: map[string]string{corev1.LabelTopologyZone: []string{"1", "1", "2", "3", "3"}[i]}, Allocatable: machineOf(64)}
 					if i >= 3 {
-						at = append(at, world.Add(shape, "", shape.Allocatable, nil))
+						at = append(at, world.Add(PlaceOf(shape, "", shape.Allocatable, nil)))
 						continue
 					}
 					shape.Labels[hostname] = name
@@ -156,7 +156,7 @@ func TestWorld(t *testing.T) {
 					for _, p := range tc.standing[name] {
 						standing = append(standing, Count{Class: c.Bound(p), N: 1})
 					}
-					at = append(at, world.Add(shape, name, shape.Allocatable, standing))
+					at = append(at, world.Add(PlaceOf(shape, name, shape.Allocatable, standing)))
 				}
 				for _, p := range tc.pods {
 					classes = append(classes, c.Class(p, ""))
@@ -200,7 +200,7 @@ func TestVersion(t *testing.T) {
 	leader := c.Class(db, "")
 	w := NewWorld()
 	shape := &Shape{Labels: map[string]string{hostname: "a"}, Allocatable: machineOf(8)}
-	a := w.Add(shape, "a", shape.Allocatable, nil)
+	a := w.Add(PlaceOf(shape, "a", shape.Allocatable, nil))
 	refusal, version := w.Check(a, follower), w.Version(follower)
 	if diff := cmp.Diff(Verdict{Why: whyNear}, refusal); diff != "" {
 		t.Fatalf("before (-want +got):\n%s", diff)
@@ -232,11 +232,11 @@ func TestRemovedPlacesLeaveNoTrace(t *testing.T) {
 			}
 			shape := &Shape{Labels: map[string]string{corev1.LabelTopologyZone: "1"}, Allocatable: machineOf(8)}
 			w := NewWorld()
-			a := w.Add(shape, "a", shape.Allocatable, nil)
+			a := w.Add(PlaceOf(shape, "a", shape.Allocatable, nil))
 			if early != nil {
 				w.Check(a, first)
 			}
-			gone, too := w.Add(shape, "", shape.Allocatable, nil), w.Add(shape, "", shape.Allocatable, nil)
+			gone, too := w.Add(PlaceOf(shape, "", shape.Allocatable, nil)), w.Add(PlaceOf(shape, "", shape.Allocatable, nil))
 			for _, class := range []*Class{web, db} {
 				w.Put(gone, class, 1)
 				w.Put(too, class, 1)
@@ -248,7 +248,7 @@ func TestRemovedPlacesLeaveNoTrace(t *testing.T) {
 			w.Remove(too)
 			w.Remove(gone)
 			if next {
-				a = w.Add(shape, "", shape.Allocatable, nil)
+				a = w.Add(PlaceOf(shape, "", shape.Allocatable, nil))
 			}
 			if v := w.Check(a, follower); v.Why != whyNear {
 				t.Errorf("%s, with another machine next: %t: a pod that wants to be near others is told %q", name, next, v.Why)
@@ -273,7 +273,7 @@ func TestPreference(t *testing.T) {
 	ssd, plain := &Shape{Labels: map[string]string{"disk": "ssd"}}, &Shape{}
 	deters := &Shape{Taints: []corev1.Taint{{Key: "old", Effect: corev1.TaintEffectPreferNoSchedule}}}
 	for shape, want := range map[*Shape]int{ssd: 7, plain: 0, deters: -taintWeight} {
-		if got := w.Preference(w.Add(shape, "", Resources{}, nil), likes); got != want {
+		if got := w.Preference(w.Add(PlaceOf(shape, "", Resources{}, nil)), likes); got != want {
 			t.Errorf("%+v is liked %d, want %d", shape, got, want)
 		}
 	}
