@@ -21,23 +21,8 @@ type Decision struct {
 	Approvals []Approval
 	// Reasons say why each gated pod still waits.
 	Reasons []Reason
-	// Placements are where the demand has its place in this plan, in the order in
-	// which it was placed.
-	Placements []Placement
 	// NextLook is when time alone may change the decision; zero for never.
 	NextLook time.Time
-}
-
-// Placement is the place that a waiting pod has in the plan.
-type Placement struct {
-	Pod types.NamespacedName
-	UID types.UID
-	// Node is the node, "" for a machine that is none yet.
-	Node string
-	// Pool is the machine's pool, and Machine its number in the plan, from 1 on,
-	// among the machines that are no nodes yet; "" and 0 for a node.
-	Pool    string
-	Machine int
 }
 
 // Release lets a pod through the gate, towards the node planned for it.

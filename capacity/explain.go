@@ -142,29 +142,3 @@ func (p *planner) related(po *pool, class *fit.Class) string {
 	defer p.world.Remove(b.place)
 	return p.world.Check(b.place, class).Why
 }
-
-// record notes where the demand has its place, in the order in which it was
-// placed.
-func (p *planner) record() {
-	number := map[*bin]int{}
-	for _, b := range p.bins {
-		if b.node == nil && !b.dropped {
-			number[b] = len(number) + 1
-		}
-	}
-	p.decision.Placements = slices.Grow(p.decision.Placements, len(p.unbound))
-	for _, r := range p.order {
-		for _, u := range r.units {
-			for _, m := range u.members {
-				if m.pod == nil || m.bin == nil {
-					continue
-				}
-				placement := Placement{Pod: m.pod.Key, UID: m.pod.UID, Node: m.bin.name()}
-				if m.bin.node == nil {
-					placement.Pool, placement.Machine = m.bin.pool.Name, number[m.bin]
-				}
-				p.decision.Placements = append(p.decision.Placements, placement)
-			}
-		}
-	}
-}

@@ -254,6 +254,7 @@ func FuzzPlan(f *testing.F) {
 		checkGrows(t, s, d)
 		checkSteps(t, s, d)
 		checkReasons(t, s, d)
+		checkMemory(t, s, &dice{bytes.Repeat(seed, 4)})
 		again := Plan(shuffled(s, rand.New(rand.NewPCG(uint64(len(seed)), 7))))
 		if !bytes.Equal(fmt.Appendf(nil, "%#v", d), fmt.Appendf(nil, "%#v", again)) {
 			t.Errorf("another order of the lists, another decision (-first +second):\n%s", cmp.Diff(d, again))

@@ -39,10 +39,7 @@ const none = -1
 // Plan decides what to do; see the function Plan.
 func (m *Memory) Plan(s Snapshot) Decision {
 	p := newPlanner(s, m)
-	p.holdNominated()
-	p.addUnits()
-	p.expect()
-	p.serve()
+	p.place()
 	p.keepBuffers()
 	p.release()
 	p.grow()
@@ -50,8 +47,15 @@ func (m *Memory) Plan(s Snapshot) Decision {
 	p.retire()
 	p.approve()
 	p.explain()
-	p.record()
 	return p.decision
+}
+
+// place finds the demand and its places.
+func (p *planner) place() {
+	p.holdNominated()
+	p.addUnits()
+	p.expect()
+	p.serve()
 }
 
 // sort returns the nodes in the order of names.

@@ -20,6 +20,9 @@ func (u *unit) like(other *unit) bool {
 // byAge are the units in the order in which they came: priority, then age.
 func (p *planner) byAge() []run {
 	var runs []run
+	if len(p.kinds) > 1 {
+		runs = make([]run, 0, len(p.units)) // as many as there are if the kinds come in turn
+	}
 	for i := 0; i < len(p.units); i++ {
 		u := p.units[i]
 		if u.incomplete() {

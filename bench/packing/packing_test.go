@@ -108,8 +108,8 @@ func planned(t *testing.T, seed int64, shapes []Shape, demand []Items) int64 {
 			})
 		}
 	}
-	decision := capacity.Plan(tidegate.Snapshot(pods, tidegate.Pools(offers, len(pods))))
-	bought, err := tidegate.Purchase(decision, offers)
+	snapshot := tidegate.Snapshot(pods, tidegate.Pools(offers, len(pods)))
+	bought, err := tidegate.Purchase(capacity.Plan(snapshot), capacity.Placements(snapshot), offers)
 	if err != nil {
 		t.Fatalf("demand %d: %v", seed, err)
 	}

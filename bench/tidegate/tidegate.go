@@ -83,13 +83,14 @@ type Bought struct {
 	Machine  map[types.UID]int
 }
 
-// Purchase returns what the decision buys where nothing runs yet.
-func Purchase(d capacity.Decision, offers []mix.Offer) (Bought, error) {
+// Purchase returns what the decision, with these placements, buys where nothing
+// runs yet.
+func Purchase(d capacity.Decision, placements []capacity.Placement, offers []mix.Offer) (Bought, error) {
 	byPool := make(map[string]mix.Offer, len(offers))
 	for _, o := range offers {
 		byPool[poolOf(o)] = o
 	}
-	b := Bought{Machine: make(map[types.UID]int, len(d.Placements))}
+	b := Bought{Machine: make(map[types.UID]int, len(placements))}
 	for _, g := range d.Grows {
 		for range g.To - g.From {
 			b.Machines = append(b.Machines, byPool[g.Pool])
@@ -101,7 +102,7 @@ func Purchase(d capacity.Decision, offers []mix.Offer) (Bought, error) {
 		next[poolOf(o)] = append(next[poolOf(o)], i)
 	}
 	numbers := map[int]int{}
-	for _, p := range d.Placements {
+	for _, p := range placements {
 		at, known := numbers[p.Machine]
 		if !known {
 			free := next[p.Pool]

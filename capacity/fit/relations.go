@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -104,6 +105,9 @@ func (w *World) start() {
 // wait notes what was planned before there was a tally.
 func (w *World) wait(c *Class, s site) {
 	last := len(w.early) - 1
+	if last+1 == cap(w.early) {
+		w.early = slices.Grow(w.early, last+64)
+	}
 	if last < 0 || w.early[last].class != c || w.early[last].place != s.place {
 		w.early = append(w.early, sited{c, s})
 	} else if w.early[last].n += s.n; w.early[last].n == 0 {

@@ -227,7 +227,7 @@ func (w *World) Check(p *Place, c *Class) Verdict {
 	if !p.Free.Holds(c.Requests) {
 		return Verdict{"resources", true}
 	}
-	if why := w.admits(p, c); why != "" {
+	if why := p.admits(c, &w.scratch); why != "" {
 		return Verdict{why, true}
 	}
 	if c.crowds() {
@@ -278,13 +278,13 @@ func (w *World) Version(c *Class) int {
 
 // Admits reports why the place would keep pods of the class off whatever room
 // and whatever other pods it has; "" if it would not.
-func (p *Place) Admits(c *Class) string { return p.shape.admits(c, p.name, p.labels, nil) }
+func (p *Place) Admits(c *Class) string { return p.admits(c, nil) }
 
-func (w *World) admits(p *Place, c *Class) string {
+func (p *Place) admits(c *Class, scratch *corev1.Node) string {
 	if p.open && c.easy() {
 		return ""
 	}
-	return p.shape.admits(c, p.name, p.labels, &w.scratch)
+	return p.shape.admits(c, p.name, p.labels, scratch)
 }
 
 // selects reports whether the class's node selector and affinity select the

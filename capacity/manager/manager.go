@@ -83,6 +83,7 @@ type Manager struct {
 	seen      map[types.UID]bool // nodes that were observed before
 	late      map[types.UID]bool // pods counted as late binds
 	evicted   uids               // pods whose eviction was accepted
+	memory    capacity.Memory    // of the plan before
 	measured  map[string]bool    // pools that the gauges describe
 
 	kicks chan struct{}
@@ -231,7 +232,7 @@ func (m *Manager) step(ctx context.Context) time.Duration {
 		m.log.Error(err, "cannot observe the cluster; trying again")
 		return time.Second
 	}
-	decision := capacity.Plan(o.snapshot)
+	decision := m.memory.Plan(o.snapshot)
 	m.metrics.planSeconds.Observe(m.now().Sub(started).Seconds())
 	m.measure(o)
 	if o.observeOnly {

@@ -173,7 +173,7 @@ func (x *comparison) disturb() {
 	w := x.ours.world
 	for i, n := range x.Nodes {
 		shape := shapeOf(n, "", x.cluster)
-		place := w.Add(&shape, "", shape.Allocatable, nil)
+		place := w.Add(fit.PlaceOf(&shape, "", shape.Allocatable, nil))
 		var there []*fit.Class
 		for _, class := range x.ours.classes[i%len(x.ours.classes):] {
 			if w.Check(place, class).Why == "" {

@@ -82,10 +82,11 @@ func carryOut(t *testing.T, m *market) (trade, error) {
 	for round := range mostRounds {
 		m.now = m.now.Add(time.Second)
 		pods := m.current(t, l)
-		decision := capacity.Plan(m.snapshot(pods))
+		snapshot := m.snapshot(pods)
+		decision := capacity.Plan(snapshot)
 		reasons = decision.Reasons
 		if round == 0 {
-			for _, p := range decision.Placements {
+			for _, p := range capacity.Placements(snapshot) {
 				planned[p.UID] = p
 			}
 			result.Planned = len(planned)

@@ -56,7 +56,7 @@ func newTidegate(c *cluster) *tidegate {
 			t.places = append(t.places, t.exchanged(c, i, &shape))
 			continue
 		}
-		t.places = append(t.places, t.world.Add(&shape, name, free, standing))
+		t.places = append(t.places, t.world.Add(fit.PlaceOf(&shape, name, free, standing)))
 	}
 	return t
 }
@@ -64,7 +64,7 @@ func newTidegate(c *cluster) *tidegate {
 // exchanged adds a machine that was another one first and judged as such.
 func (t *tidegate) exchanged(c *cluster, i int, shape *fit.Shape) *fit.Place {
 	before := shapeOf(c.Nodes[(i+1)%len(c.Nodes)], "", c)
-	place := t.world.Add(&before, "", before.Allocatable, nil)
+	place := t.world.Add(fit.PlaceOf(&before, "", before.Allocatable, nil))
 	for _, class := range t.classes {
 		t.world.Check(place, class)
 	}
@@ -72,7 +72,7 @@ func (t *tidegate) exchanged(c *cluster, i int, shape *fit.Shape) *fit.Place {
 		return place
 	}
 	t.world.Remove(place)
-	return t.world.Add(shape, "", shape.Allocatable, nil)
+	return t.world.Add(fit.PlaceOf(shape, "", shape.Allocatable, nil))
 }
 
 // shapeOf is the node's shape, with the name "" that of a machine like it which

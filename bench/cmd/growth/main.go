@@ -48,7 +48,8 @@ func all() []*series {
 			sizes: []int{100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000},
 			setUp: func(size int) func(int) capacity.Decision {
 				s := scenario.NewCluster(size, scenario.Sized(waiting), waiting/10, true).Snapshot()
-				return func(run int) capacity.Decision { return capacity.Plan(scenario.Finish(s, run*997%size)) }
+				var memory capacity.Memory
+				return func(run int) capacity.Decision { return memory.Plan(scenario.Finish(s, run*997%size)) }
 			},
 		},
 	}
