@@ -34,6 +34,9 @@ type bin struct {
 	place   *fit.Place
 	stay    stay
 	room    float64 // what it has free before the plan
+	// later is what it will have free before the plan once the work that ends by
+	// itself has ended.
+	later fit.Resources
 	number  int     // in the order of the nodes' names
 	takes   bool    // pods may be placed here
 	plain   bool    // nothing is noted about the node

@@ -132,7 +132,7 @@ func (p *planner) remember(n *Node) remembered {
 	shape, takes := p.nodeShape(&r.bin)
 	r.place = fit.PlaceOf(shape, n.Name, p.freeOn(n, shape), n.load().Counts)
 	if takes {
-		r.takes, r.stay = true, stayOf(&r.bin)
+		r.takes, r.stay, r.later = true, stayOf(&r.bin), r.place.Free.Add(n.load().Batch)
 	}
 	young := n.Instance.VMID != "" && p.mayJoin(n.Instance)
 	if young {

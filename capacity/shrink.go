@@ -86,12 +86,11 @@ func (p *planner) waitingClasses() []*fit.Class {
 	return classes
 }
 
-// wanted reports whether a waiting class could use the node once the work that
-// ends by itself has ended.
+// wanted reports whether a waiting class could use the node, for which nothing is
+// planned, once the work that ends by itself has ended.
 func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
-	later := b.place.Free.Add(b.node.load().Batch)
 	return slices.ContainsFunc(waiting, func(c *fit.Class) bool {
-		return later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == "" && !p.inVain(b, c)
+		return b.later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == "" && !p.inVain(b, c)
 	})
 }
 
