@@ -22,6 +22,10 @@ func isWork(pod *corev1.Pod) bool {
 // seen checks each change of the cluster.
 func (w *World) seen(e cluster.Event) {
 	w.logChange(e)
+	if node, ok := e.New.(*corev1.Node); ok {
+		before, _ := e.Old.(*corev1.Node)
+		w.rival(before, node)
+	}
 	pod, ok := e.Object().(*corev1.Pod)
 	if !ok {
 		return

@@ -37,6 +37,9 @@ type faults struct {
 	removals, resyncs int
 	// absences is how often the scheduler cannot reach the extender.
 	absences int
+	// rivals is how rarely another scheduler binds a pod to a node right when
+	// its retirement takes a step.
+	rivals int
 	// azure is how many requests Azure refuses, at once or late.
 	azure int
 }
@@ -53,10 +56,6 @@ const (
 	latest = 4 * time.Minute
 	// longestLag is how far an informer falls behind.
 	longestLag = 3 * time.Minute
-	// longestBlind is the same for the scheduler. A fence is in force for as long
-	// as its Node is there; a scheduler that has not seen it for longer than that
-	// binds to a Node that is no more, whoever has removed it.
-	longestBlind = 30 * time.Second
 )
 
 // newFaults draws what goes wrong. Some seeds know only a few kinds of fault,
@@ -67,6 +66,7 @@ func newFaults(r *rand.Rand) faults {
 	for _, n := range rarities {
 		*n = []int{0, 0, 8, 30, 100}[r.IntN(5)]
 	}
+	f.rivals = []int{0, 1, 3, 10}[r.IntN(4)]
 	f.crash = []int{0, 0, 50, 150}[r.IntN(4)]
 	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure} {
 		*n = max(0, r.IntN(6)-2)
@@ -76,8 +76,8 @@ func newFaults(r *rand.Rand) faults {
 
 // disturb makes the delays those of the faults.
 func (f *faults) disturb(d *cluster.Delays) {
-	d.Watch.Rare, d.Watch.OneIn = longestLag, f.lag*10
-	d.Scheduler.Rare, d.Scheduler.OneIn = longestBlind, f.blind*4
+	d.Watch.Rare, d.Watch.OneIn = longestLag, f.lag*3
+	d.Scheduler.Rare, d.Scheduler.OneIn = longestLag, f.blind*4
 	d.Policy.Rare, d.Policy.OneIn = longestLag, f.behind/4
 	d.Join.Rare, d.Join.OneIn = 5*time.Minute, f.joins/8
 	d.Write.Rare, d.Write.OneIn = requestLife, f.writes/8

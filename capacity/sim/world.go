@@ -46,6 +46,7 @@ type World struct {
 	serving    *call     // the request that is being carried out
 	proved     time.Time // when an API server last refused a trial
 	front      *front
+	rivals     int // pods that the other scheduler was given
 	starts     int
 	starting   bool // a process is about to start
 	over       bool

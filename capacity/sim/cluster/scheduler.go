@@ -94,7 +94,7 @@ func (s *scheduler) again(d time.Duration) {
 func (s *scheduler) next() bool {
 	var queue []*corev1.Pod
 	for _, pod := range held[*corev1.Pod](s.pods) {
-		if pod.Spec.NodeName != "" || len(pod.Spec.SchedulingGates) > 0 || pod.DeletionTimestamp != nil || finished(pod) || s.assumed[pod.UID] != nil {
+		if pod.Spec.SchedulerName != "" || pod.Spec.NodeName != "" || len(pod.Spec.SchedulingGates) > 0 || pod.DeletionTimestamp != nil || finished(pod) || s.assumed[pod.UID] != nil {
 			continue
 		}
 		if time.Now().Before(s.notBefore[pod.UID]) {
@@ -188,21 +188,26 @@ func (s *scheduler) filter(pod *corev1.Pod, nodes []string) []string {
 	return nodes
 }
 
-// bind asks an API server for the binding. One that was admitted lands later.
+// bind asks for the binding of what is assumed to be there.
 func (s *scheduler) bind(pod *corev1.Pod, node string) {
-	c := s.cluster
-	server := c.Servers[c.Loop.Random.IntN(len(c.Servers))]
-	failed := func() {
+	s.cluster.Bind(byScheduler, pod, node, func() {
 		delete(s.assumed, pod.UID)
 		s.hold(pod, bindRetry)
-	}
+	})
+}
+
+// Bind asks an API server to bind the pod. A binding that was admitted lands
+// later. One that arrives when the Node is gone is left out: the real API server
+// lets it land, on nothing, whoever has removed the Node.
+func (c *Cluster) Bind(by string, pod *corev1.Pod, node string, failed func()) {
+	server := c.Servers[c.Loop.Random.IntN(len(c.Servers))]
 	c.Loop.In(c.Delays.Request.draw(c.Loop.Random), func() {
-		if err := server.admitBinding(node, false); err != nil {
+		if Get[*corev1.Node](c.Store, "", node) == nil || server.admitBinding(node, false) != nil {
 			failed()
 			return
 		}
 		c.Loop.In(c.Delays.Write.draw(c.Loop.Random), func() {
-			if c.land(byScheduler, pod, node) != nil {
+			if c.land(by, pod, node) != nil {
 				failed()
 			}
 		})
