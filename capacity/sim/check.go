@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -25,6 +27,7 @@ func (w *World) seen(e cluster.Event) {
 	if node, ok := e.New.(*corev1.Node); ok {
 		before, _ := e.Old.(*corev1.Node)
 		w.rival(before, node)
+		w.checkCommit(before, node)
 	}
 	pod, ok := e.Object().(*corev1.Pod)
 	if !ok {
@@ -51,6 +54,34 @@ func (w *World) seen(e cluster.Event) {
 			w.checkRelease(pod, e.By)
 		}
 	}
+}
+
+// checkCommit makes sure that nothing speaks against the deletion of a machine
+// when it is committed.
+func (w *World) checkCommit(before, after *corev1.Node) {
+	if before == nil || after.Annotations[api.DeletingAnnotation] == "" || before.Annotations[api.DeletingAnnotation] != "" {
+		return
+	}
+	if api.FenceToken(after) == "" {
+		w.fail("the deletion of %s was committed without a fence", after.Name)
+	}
+	if reason := api.KeepReason(after); reason != "" {
+		w.fail("the deletion of %s was committed against its %s", after.Name, reason)
+	}
+	for _, pod := range w.workOn(after) {
+		w.fail("the deletion of %s was committed with pod %s on it", after.Name, pod.Name)
+	}
+}
+
+// workOn returns the pods that keep the node's machine.
+func (w *World) workOn(node *corev1.Node) []*corev1.Pod {
+	var work []*corev1.Pod
+	for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
+		if pod.Spec.NodeName == node.Name && isWork(pod) {
+			work = append(work, pod)
+		}
+	}
+	return work
 }
 
 // checkGates makes sure that nobody but its owner takes a gate away.
@@ -82,10 +113,8 @@ func (o observer) OnGone(vm emulator.VM) {
 	w := o.world
 	w.logf("machine %s of %s is gone", vm.InstanceID, vm.Set)
 	if node := w.Cluster.NodeOf(vm); node != nil {
-		for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
-			if pod.Spec.NodeName == node.Name && isWork(pod) {
-				w.fail("machine %s of %s was deleted with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
-			}
+		for _, pod := range w.workOn(node) {
+			w.fail("machine %s of %s was deleted with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
 		}
 	}
 	w.Cluster.OnGone(vm)
@@ -164,4 +193,43 @@ func (w *World) checkEnd() {
 			w.fail("node %s still carries the taint %s", node.Name, t.Key)
 		}
 	}
+}
+
+// checkLateBinds makes sure that no process has counted a pod that landed on a
+// node after its commitment.
+func (w *World) checkLateBinds() {
+	for _, p := range w.processes {
+		families, err := p.metrics.Gather()
+		if err != nil {
+			w.fail("the metrics of %s cannot be read: %v", p.name, err)
+		}
+		for _, f := range families {
+			if f.GetName() == "tidegate_late_binds_total" && f.GetMetric()[0].GetCounter().GetValue() > 0 {
+				w.fail("%s counted late binds", p.name)
+			}
+		}
+	}
+}
+
+// machineTime is how long machines have run so far, weighted with their cores.
+func (w *World) machineTime() time.Duration {
+	cores := map[string]time.Duration{}
+	for _, p := range w.plan.pools {
+		cores[p.name] = time.Duration(p.cpu)
+	}
+	var total time.Duration
+	since := map[string]time.Time{}
+	for _, e := range w.Cloud.History() {
+		switch e.Kind {
+		case emulator.InstanceCreated:
+			since[e.VMID] = e.Time
+		case emulator.InstanceDeleted:
+			total += cores[e.Set] * e.Time.Sub(since[e.VMID])
+			delete(since, e.VMID)
+		}
+	}
+	for _, vm := range w.Cloud.VMs() {
+		total += cores[vm.Set] * time.Since(since[vm.VMID])
+	}
+	return total
 }

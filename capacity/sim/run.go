@@ -15,9 +15,9 @@ type Result struct {
 	Violations []string
 	// Log has a line for each event, if it was asked for.
 	Log string
-	// Lasted is how long it took in virtual time, MachineTime how long machines
-	// ran all together.
-	Lasted, MachineTime time.Duration
+	// MachineTime is how long machines ran, from purchase to deletion, weighted
+	// with their cores.
+	MachineTime time.Duration
 }
 
 const (
@@ -36,6 +36,7 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 		return Result{}, fmt.Errorf("seed %d: %w", seed, err)
 	}
 	w.submit()
+	w.operate()
 	w.lead()
 	if faulty {
 		w.disturb()
@@ -45,14 +46,16 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	w.Cluster.Policy = cluster.Policy{}
 	w.Cloud.ClearFaults()
 	w.giveUp()
+	w.allowAll()
 	w.logf("nothing goes wrong from here on")
 	w.await("work is done", longest, func() bool { return w.workLeft() == "" })
 	w.await("idle machines are gone", w.plan.longestIdle()+patience, func() bool { return w.machinesLeft() == "" })
 	// What is settled has to stay so.
 	w.Loop.Run(time.Now().Add(2*time.Minute), func() bool { return false })
 	w.checkEnd()
+	w.checkLateBinds()
 	w.end()
-	return Result{Seed: seed, Violations: w.violations, Log: strings.Join(w.log, "\n"), Lasted: time.Since(w.begin)}, nil
+	return Result{Seed: seed, Violations: w.violations, Log: strings.Join(w.log, "\n"), MachineTime: w.machineTime()}, nil
 }
 
 // await lets things happen until the condition holds, but for no longer than
