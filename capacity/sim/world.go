@@ -170,12 +170,17 @@ func (w *World) logf(format string, args ...any) {
 	}
 }
 
-// proofName is the name that the manager gives a pod that does not exist.
-var proofName = regexp.MustCompile("fence-proof-[a-z0-9]+")
+// What the manager draws for itself: the names of pods that do not exist, and
+// the tokens of fences.
+var (
+	proofName  = regexp.MustCompile("fence-proof-[a-z0-9]+")
+	fenceToken = regexp.MustCompile("token=[0-9a-f]+")
+)
 
 // plain leaves out of a text what differs in another run of the seed.
 func (w *World) plain(text string) string {
-	return strings.ReplaceAll(proofName.ReplaceAllString(text, "fence-proof"), w.identity, "ID")
+	text = proofName.ReplaceAllString(text, "fence-proof")
+	return strings.ReplaceAll(fenceToken.ReplaceAllString(text, "token=TOKEN"), w.identity, "ID")
 }
 
 // heard takes a line from a process's goroutine.
