@@ -103,7 +103,9 @@ func (p *planner) holdNominated() {
 		if pod.Gated || pod.OthersGate || pod.Nominated == "" {
 			continue
 		}
-		if b := p.binOf(pod.Nominated); b != nil && p.check(b, pod.Class).Why == "" {
+		// The pool that it asks for was settled when it was released; until the
+		// pools are read nobody knows which one its node is of.
+		if b := p.binOf(pod.Nominated); b != nil && p.world.Check(b.place, pod.Class).Why == "" {
 			b.put(p.world, pod.Class, 1)
 			p.held[pod] = b
 		}

@@ -154,6 +154,16 @@ func TestPodsBeyondTheGate(t *testing.T) {
 			in:   snapshot(pools(poolOf("agents", 0)), nil, pod("a", 2, released("gone"))),
 			want: []string{"grow agents from 0 to 1"},
 		},
+		"the place of a released pod is its own before the pools are read": {
+			in: func() Snapshot {
+				n := node("n1")
+				n.Pool, n.Instance = "agents", Instance{}
+				s := snapshot(nil, nodes(n), pod("a", 6, released("n1"), class(classOf(cpus(6), "agents", nil))), pod("b", 4))
+				s.PoolsUnknown = "not read yet"
+				return s
+			}(),
+			want: []string{"b waits: PoolsUnknown"},
+		},
 		"a released pod takes back the mark of the node it is on its way to": {
 			in:   snapshot(pools(poolOf("agents", 1, running("n1"))), nodes(node("n1", marked)), pod("a", 2, released("n1"))),
 			want: []string{"unmark n1 as a rescue"},
