@@ -86,6 +86,9 @@ func (p *planner) coming(b *bin) Reason {
 }
 
 func gangReason(u *unit) Reason {
+	if u.leader.GangSize == GangSizeUnknown {
+		return Reason{Code: ReasonGang, Text: "the gang's size is not known yet"}
+	}
 	return Reason{Code: ReasonGang, Text: fmt.Sprintf("the gang waits for %d more of its %d pods", u.missing, u.leader.GangSize)}
 }
 

@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -272,12 +273,16 @@ type Pod struct {
 	Priority      int32
 	Created       time.Time
 	// Gang is the pod's gang, "" for none, unique within the namespace.
-	// GangSize is how many unfinished pods the gang needs to start.
+	// GangSize is how many unfinished pods the gang needs to start; a gang of
+	// GangSizeUnknown does not.
 	Gang     string
 	GangSize int
 	// MaxWait releases the pod after that long at the gate; 0 for never.
 	MaxWait time.Duration
 }
+
+// GangSizeUnknown is the size of a gang until it is known.
+const GangSizeUnknown = math.MaxInt
 
 // Expected are pods that are not there yet but will come: a Job's controller
 // creates its pods in growing batches.

@@ -51,7 +51,9 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 	} else if request.Gang != "" {
 		pod.Gang = namedGang(request.Gang)
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
-		pod.Gang = jobGang(owner.UID)
+		// The store knows the size once it knows the Job; watches of different
+		// kinds are not in step.
+		pod.Gang, pod.GangSize = jobGang(owner.UID), capacity.GangSizeUnknown
 	}
 	if runTime := api.RunTime(p); runTime > 0 && p.Status.StartTime != nil {
 		pod.Ends = p.Status.StartTime.Add(runTime)

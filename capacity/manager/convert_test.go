@@ -100,7 +100,7 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 		},
 		"all or nothing": {
 			in:   gatedPod(func(p *corev1.Pod) { p.Annotations[api.AllOrNothingAnnotation] = "true" }),
-			want: base(func(p *capacity.Pod) { p.Gang = "job/uid-job" }),
+			want: base(func(p *capacity.Pod) { p.Gang, p.GangSize = "job/uid-job", capacity.GangSizeUnknown }),
 		},
 		"never gated and without a place": {
 			in: gatedPod(func(p *corev1.Pod) {
