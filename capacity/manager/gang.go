@@ -29,6 +29,9 @@ func namedGang(name string) string { return "named/" + name }
 type storedGang struct {
 	pods   map[types.UID]*storedPod
 	looked bool // since a pod has changed
+	// last is when a pod was last let through the gate, also one that has been
+	// deleted since: pods go with their node. Zero if none was.
+	last time.Time
 }
 
 func (s *store) joinGang(stored *storedPod) {
@@ -43,14 +46,17 @@ func (s *store) joinGang(stored *storedPod) {
 	gang.pods[stored.object.UID], gang.looked = stored, false
 }
 
-func (s *store) leaveGang(stored *storedPod) {
+// leaveGang takes the pod out of its gang, which is forgotten with its last pod
+// unless that is about to come back.
+func (s *store) leaveGang(stored *storedPod, forGood bool) {
 	gang := s.gangs[stored.gang]
 	if gang == nil {
 		return
 	}
+	gang.last = gang.released()
 	delete(gang.pods, stored.object.UID)
 	gang.looked = false
-	if len(gang.pods) == 0 {
+	if forGood && len(gang.pods) == 0 {
 		delete(s.gangs, stored.gang)
 	}
 }
@@ -67,6 +73,7 @@ func (s *store) follow() {
 		}
 		gang.looked = true
 		released := gang.released()
+		gang.last = released
 		for _, stored := range gang.pods {
 			if pod := stored.pod; pod != nil && pod.Gated && pod.GangSize > 0 && !released.Before(pod.Created) {
 				s.resize(stored, 0)
@@ -78,7 +85,7 @@ func (s *store) follow() {
 // released is when a pod of the gang was last let through the gate; zero if
 // none was.
 func (g *storedGang) released() time.Time {
-	var last time.Time
+	last := g.last
 	for _, stored := range g.pods {
 		condition := podCondition(&stored.object.Status, api.CapacityCondition)
 		if !api.HasCapacityGate(stored.object) && condition != nil && condition.Status == corev1.ConditionTrue && condition.LastTransitionTime.After(last) {

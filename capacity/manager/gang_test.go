@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,6 +64,51 @@ func TestWhatIsLeftOfAGangFollows(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAGangIsRememberedWithoutItsFirstPods: pods that have finished go when
+// their node does.
+func TestAGangIsRememberedWithoutItsFirstPods(t *testing.T) {
+	member := func(uid string, gated bool) *corev1.Pod {
+		p := gatedPod(func(p *corev1.Pod) {
+			p.Name, p.UID, p.OwnerReferences = uid, types.UID(uid), nil
+			p.Annotations[api.GangAnnotation], p.Annotations[api.GangSizeAnnotation] = "g", "2"
+			if !gated {
+				p.Spec.SchedulingGates, p.Spec.NodeName, p.Status.Phase = nil, "n1", corev1.PodSucceeded
+				p.Status.Conditions = []corev1.PodCondition{{Type: api.CapacityCondition, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(created)}}
+			}
+		})
+		return &p
+	}
+	s := newStore(time.Now)
+	s.set(member("first", false))
+	s.set(member("second", true))
+	s.remove(member("first", false))
+	s.set(member("second", true))
+	var snapshot capacity.Snapshot
+	s.fill(&snapshot, nobody)
+	if got := snapshot.Waiting[0].GangSize; got != 0 {
+		t.Errorf("the gang needs %d pods, want that it goes on without those that have been", got)
+	}
+}
+
+// TestTheGangOfAJobThatIsNotKnownWaits: its pods may be seen before it is.
+func TestTheGangOfAJobThatIsNotKnownWaits(t *testing.T) {
+	s := newStore(time.Now)
+	p := gatedPod(func(p *corev1.Pod) { p.Annotations[api.AllOrNothingAnnotation] = "true" })
+	s.set(&p)
+	size := func() int {
+		var snapshot capacity.Snapshot
+		s.fill(&snapshot, nobody)
+		return snapshot.Waiting[0].GangSize
+	}
+	if got := size(); got != capacity.GangSizeUnknown {
+		t.Errorf("the gang needs %d pods, want that nobody knows", got)
+	}
+	s.set(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "uid-job"}, Spec: batchv1.JobSpec{Parallelism: new(int32(6)), Completions: new(int32(6))}})
+	if got := size(); got != 6 {
+		t.Errorf("the gang needs %d pods, want the Job's 6", got)
 	}
 }
 

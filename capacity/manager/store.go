@@ -170,7 +170,7 @@ func (s *store) removePod(uid types.UID, next *corev1.Pod) {
 		return
 	}
 	delete(s.pods, uid)
-	s.leaveGang(stored)
+	s.leaveGang(stored, next == nil)
 	if job := s.jobs[stored.job]; job != nil {
 		delete(job.pods, uid)
 		job.wave = nil
