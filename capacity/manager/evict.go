@@ -45,7 +45,7 @@ func (u *uids) keep(wanted func(types.UID) bool) {
 // evictionActions evict pods from machines that go in any case, in the order
 // of the decision.
 func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action {
-	maps.DeleteFunc(m.late, func(uid types.UID, _ bool) bool { return !m.store.exists(uid) })
+	m.late.keep(m.store.exists)
 	m.evicted.keep(m.store.exists)
 	var actions []action
 	for _, e := range d.Evictions {
@@ -53,8 +53,8 @@ func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action 
 		if pod == nil {
 			continue
 		}
-		if e.Late {
-			m.countLate(e)
+		if e.Late && pod.DeletionTimestamp != nil {
+			m.countLate(e) // nobody needs to evict it
 		}
 		// The caches may not show yet what was evicted a moment ago.
 		if pod.DeletionTimestamp == nil && !m.evicted.has(e.UID) {
@@ -66,10 +66,10 @@ func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action 
 
 // countLate counts a pod that landed on a node being deleted, once.
 func (m *Manager) countLate(e capacity.Eviction) {
-	if m.late[e.UID] {
+	if m.late.has(e.UID) {
 		return
 	}
-	m.late[e.UID] = true
+	m.late.add(e.UID)
 	m.metrics.lateBinds.Inc()
 	m.log.Error(nil, "a pod landed on a node whose deletion was committed; evicting it", "pod", e.Pod, "node", e.Node)
 }
@@ -83,9 +83,16 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, e capacity.Evictio
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
 	}
+	if e.Late {
+		// Caches that lag behind the live read may still show what ran before it.
+		eviction.DeleteOptions.Preconditions.ResourceVersion = &pod.ResourceVersion
+	}
 	err := m.write("evict", func() error {
 		return m.client.SubResource("eviction").Create(ctx, pod.DeepCopy(), eviction)
 	})
+	if e.Late && (err == nil || apierrors.IsTooManyRequests(err)) {
+		m.countLate(e)
+	}
 	switch {
 	case apierrors.IsTooManyRequests(err):
 		m.log.Info("a PodDisruptionBudget keeps the pod for now; trying again", "pod", e.Pod, "node", e.Node, "why", e.Why)

@@ -28,22 +28,44 @@ func lateBind(w *world, change func(*corev1.Pod)) (*observation, capacity.Decisi
 	return o, capacity.Decision{Evictions: []capacity.Eviction{{UID: pod.UID, Node: pod.Spec.NodeName, Late: true}}}
 }
 
+// TestALateBindIsCountedOnceAndEvicted, and only when the API server says that
+// the pod is what the caches show: they may lag behind the live read.
 func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
-	w := newWorld(t, open404, interceptor.Funcs{})
-	o, d := lateBind(w, nil)
-	for range 3 {
-		w.act(o, d)
-	}
-	if got := testutil.ToFloat64(w.metrics.lateBinds); got != 1 {
-		t.Errorf("tidegate_late_binds_total is %v, want 1", got)
-	}
+	var answer error
+	w := newWorld(t, open404, interceptor.Funcs{
+		SubResourceCreate: func(_ context.Context, _ client.Client, _ string, _ client.Object, sub client.Object, _ ...client.SubResourceCreateOption) error {
+			if got := sub.(*policyv1.Eviction).DeleteOptions.Preconditions.ResourceVersion; got == nil || *got != "7" {
+				t.Errorf("eviction of version %v, want of 7 as the caches show it", got)
+			}
+			return answer
+		},
+	})
+	seen := func(p *corev1.Pod) { p.ResourceVersion = "7" }
+	o, d := lateBind(w, seen)
+	w.act(o, d)
 	if got := keys(w.lanes.pods); !slices.Equal(got, []string{"pod/uid-pod"}) {
 		t.Errorf("actions %v, want the eviction", got)
 	}
+	for _, step := range []struct {
+		answer error
+		want   float64
+	}{
+		{answer: apierrors.NewConflict(corev1.Resource("pods"), "late", errors.New("it has finished")), want: 0},
+		{answer: apierrors.NewTooManyRequests("budget", 1), want: 1},
+		{want: 1},
+	} {
+		answer = step.answer
+		if err := w.evict(t.Context(), podOn("late", seen), d.Evictions[0]); !errors.Is(err, answer) {
+			t.Errorf("error %v, want %v", err, answer)
+		}
+		if got := testutil.ToFloat64(w.metrics.lateBinds); got != step.want {
+			t.Errorf("tidegate_late_binds_total is %v after the answer %v, want %v", got, answer, step.want)
+		}
+	}
 	w.store.remove(podOn("late", nil))
 	w.act(o, capacity.Decision{})
-	if len(w.late) != 0 {
-		t.Errorf("remembered %v of pods that are gone", w.late)
+	if len(w.late.set) != 0 {
+		t.Errorf("remembered %v of pods that are gone", w.late.set)
 	}
 }
 

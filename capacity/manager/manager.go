@@ -81,7 +81,7 @@ type Manager struct {
 	prover    *prover
 	publisher *publisher
 	seen      map[types.UID]bool // nodes that were observed before
-	late      map[types.UID]bool // pods counted as late binds
+	late      uids               // pods counted as late binds
 	evicted   uids               // pods whose eviction was accepted
 	memory    capacity.Memory    // of the plan before
 	measured  map[string]bool    // pools that the gauges describe
@@ -104,7 +104,6 @@ func New(o Options) *Manager {
 		metrics:     newMetrics(o.Metrics),
 		limits:      o.Limits,
 		prover:      newProver(o.Config, o.Kubernetes),
-		late:        map[types.UID]bool{},
 		kicks:       make(chan struct{}, 1),
 	}
 	if m.failpoint == nil {
