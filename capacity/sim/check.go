@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -177,22 +178,31 @@ func (w *World) checkEnd() {
 		w.fail("%s does not have its minimum of machines although nothing is left to do", left)
 		return
 	}
+	if left := w.residue(); left != "" {
+		w.fail("%s", left)
+	}
+}
+
+// residue returns what is left of a machine or of a retirement that is over, ""
+// if nothing is.
+func (w *World) residue() string {
 	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
 		if _, up := w.Cluster.Machine(node); !up {
-			w.fail("node %s is left of a machine that is gone", node.Name)
+			return fmt.Sprintf("node %s is left of a machine that is gone", node.Name)
 		}
 		for _, key := range []string{api.RetiringAnnotation, api.DeletingAnnotation} {
 			if _, ok := node.Annotations[key]; ok {
-				w.fail("node %s still carries the annotation %s", node.Name, key)
+				return fmt.Sprintf("node %s still carries the annotation %s", node.Name, key)
 			}
 		}
 		if _, ok := node.Labels[api.RetiredLabel]; ok {
-			w.fail("node %s is still fenced", node.Name)
+			return fmt.Sprintf("node %s is still fenced", node.Name)
 		}
 		for _, t := range node.Spec.Taints {
-			w.fail("node %s still carries the taint %s", node.Name, t.Key)
+			return fmt.Sprintf("node %s still carries the taint %s", node.Name, t.Key)
 		}
 	}
+	return ""
 }
 
 // checkLateBinds makes sure that no process has counted a pod that landed on a

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -17,27 +16,71 @@ import (
 )
 
 // memory is what a process knows beside what it sees: what it released itself,
-// and since when it has seen pods bound.
+// and when it has seen which pod on which node.
 type memory struct {
 	released map[types.UID]*corev1.Pod
-	bound    map[types.UID]time.Time
+	stays    map[types.UID]*stay
 }
 
-// recent is how long a process may go on with a plan that does not know of a
-// pod that it has seen bound since: a release are two requests.
+// stay is the time that a pod spent on its node, as a process has seen it.
+type stay struct {
+	pod         *corev1.Pod
+	from, until time.Time // until is zero while it lasts
+}
+
+// recent is how long a process may go on with a plan that knows nothing of what
+// it has seen since: a release are two requests.
 const recent = 70 * time.Second
 
 func newMemory(view *cluster.Cache) *memory {
-	m := &memory{released: map[types.UID]*corev1.Pod{}, bound: map[types.UID]time.Time{}}
-	see := func(o any) {
-		if pod := o.(*corev1.Pod); pod.Spec.NodeName != "" && m.bound[pod.UID].IsZero() {
-			m.bound[pod.UID] = time.Now()
-		}
-	}
+	m := &memory{released: map[types.UID]*corev1.Pod{}, stays: map[types.UID]*stay{}}
 	_, _ = view.Informer(&corev1.Pod{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: see, UpdateFunc: func(_, o any) { see(o) },
+		AddFunc:    func(o any) { m.see(o.(*corev1.Pod), false) },
+		UpdateFunc: func(_, o any) { m.see(o.(*corev1.Pod), false) },
+		DeleteFunc: func(o any) { m.see(o.(*corev1.Pod), true) },
 	})
 	return m
+}
+
+func (m *memory) see(pod *corev1.Pod, gone bool) {
+	if pod.Spec.NodeName == "" {
+		return
+	}
+	s := m.stays[pod.UID]
+	if s == nil {
+		s = &stay{from: time.Now()}
+		m.stays[pod.UID] = s
+	}
+	s.pod = pod
+	if s.until.IsZero() && (gone || !unfinished(pod)) {
+		s.until = time.Now()
+	}
+}
+
+// at returns what the process has seen on the node at a time.
+func (m *memory) at(t time.Time, node string) []*corev1.Pod {
+	var on []*corev1.Pod
+	for _, s := range m.stays {
+		if s.pod.Spec.NodeName == node && !s.from.After(t) && (s.until.IsZero() || s.until.After(t)) {
+			on = append(on, s.pod)
+		}
+	}
+	return on
+}
+
+// moments returns all times, not long ago, at which something has changed on the
+// node for the process, and now.
+func (m *memory) moments(node string) []time.Time {
+	now := time.Now()
+	moments := []time.Time{now, now.Add(-recent)}
+	for _, s := range m.stays {
+		for _, t := range []time.Time{s.from, s.until} {
+			if s.pod.Spec.NodeName == node && now.Sub(t) < recent {
+				moments = append(moments, t)
+			}
+		}
+	}
+	return moments
 }
 
 // checkRelease makes sure that a pod is let through the gate only with room for
@@ -52,7 +95,8 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 	request, _ := api.ParsePodRequest(pod.Annotations)
 	expired := request.MaxWait > 0 && time.Since(pod.CreationTimestamp.Time) >= request.MaxWait
 	node := pod.Status.NominatedNodeName
-	first := !w.started(pod)
+	first := !w.gangs[gangOf(pod)]
+	w.gangs[gangOf(pod)] = true
 	if !w.serving.unknown {
 		p.memory.released[pod.UID] = pod
 		w.serving.released = append(w.serving.released, pod.UID)
@@ -69,16 +113,16 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 }
 
 // room returns how many pods like that one the node has room for, beside what
-// is on it and what was released towards it before. Of what it has seen bound
-// since a while ago the process's plan may or may not have known; the most
-// favourable case counts.
+// is on it and what was released towards it before. The process may go by a plan
+// of a while ago; the most favourable moment counts.
 func (p *process) room(name string, like *corev1.Pod) int {
 	node := p.node(name)
 	if node == nil {
 		return 0
 	}
 	best := 0
-	for known := range p.pictures(name) {
+	for _, t := range p.memory.moments(name) {
+		known := p.memory.at(t, name)
 		for _, pod := range p.coming(name) {
 			if pod.UID != like.UID && fitting(node, known, pod) > 0 {
 				known = append(known, pod)
@@ -94,26 +138,6 @@ func fitting(node *corev1.Node, others []*corev1.Pod, like *corev1.Pod) int {
 	cpu, memory, pods := cluster.Room(node, others)
 	wantCPU, wantMemory := cluster.Requests(like)
 	return int(min(cpu/wantCPU, memory/wantMemory, pods))
-}
-
-// pictures yields what a plan may have seen on the node: what was seen long ago,
-// and with it one after the other of what was seen since.
-func (p *process) pictures(name string) iter.Seq[[]*corev1.Pod] {
-	var on []*corev1.Pod
-	for _, o := range p.view.Informer(&corev1.Pod{}).List() {
-		if pod := o.(*corev1.Pod); pod.Spec.NodeName == name && unfinished(pod) {
-			on = append(on, pod)
-		}
-	}
-	slices.SortFunc(on, func(a, b *corev1.Pod) int { return p.memory.bound[a.UID].Compare(p.memory.bound[b.UID]) })
-	return func(yield func([]*corev1.Pod) bool) {
-		for i := range len(on) + 1 {
-			later := i < len(on) && time.Since(p.memory.bound[on[i].UID]) > recent
-			if !later && !yield(slices.Clone(on[:i])) {
-				return
-			}
-		}
-	}
 }
 
 // coming are the pods that the process released towards the node, in that
@@ -168,6 +192,20 @@ func (w *World) checkGang(p *process, pod *corev1.Pod) {
 	}
 }
 
+// gangOf names the gang that the pod belongs to; each other pod is one of its
+// own.
+func gangOf(pod *corev1.Pod) string {
+	request, _ := api.ParsePodRequest(pod.Annotations)
+	owner := metav1.GetControllerOf(pod)
+	switch {
+	case request.Gang != "":
+		return request.Gang
+	case request.AllOrNothing && owner != nil:
+		return string(owner.UID)
+	}
+	return string(pod.UID)
+}
+
 // gang returns the pods of the pod's gang that are there, and how many it needs
 // to start; 0 if it is in none.
 func (w *World) gang(pod *corev1.Pod) (members []*corev1.Pod, size int) {
@@ -190,15 +228,4 @@ func (w *World) gang(pod *corev1.Pod) (members []*corev1.Pod, size int) {
 		}
 	}
 	return members, size
-}
-
-// started reports whether another pod of the pod's gang was released before.
-func (w *World) started(pod *corev1.Pod) bool {
-	members, _ := w.gang(pod)
-	for _, m := range members {
-		if m.UID != pod.UID && !api.HasCapacityGate(m) {
-			return true
-		}
-	}
-	return false
 }

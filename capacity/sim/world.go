@@ -53,7 +53,8 @@ type World struct {
 	begin      time.Time
 	tick       time.Time // when the cloud is looked at next; zero if it is not
 	violations []string
-	read       int // how much of the cloud's history was looked at
+	gangs      map[string]bool // those of which a pod was released
+	read       int             // how much of the cloud's history was looked at
 
 	record bool
 	log    []string
@@ -69,7 +70,7 @@ var runs atomic.Int64
 func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	w := &World{
 		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
-		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
+		gangs: map[string]bool{}, faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
 	}
 	w.faults = newFaults(w.chance)
 	w.plan = newPlan(rand.New(rand.NewPCG(seed, 1)))
