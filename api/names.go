@@ -39,7 +39,8 @@ const (
 const (
 	// KeepAnnotation, "true", forbids retiring the node.
 	KeepAnnotation = Group + "/keep"
-	// RetireAnnotation, "true", asks to retire the node as soon as it is empty.
+	// RetireAnnotation asks to retire the node as soon as it is empty. Its value
+	// is a Fate: what becomes of the machine then. "true" means FateDelete.
 	RetireAnnotation = Group + "/retire"
 )
 
@@ -74,6 +75,9 @@ const (
 	// DeletingAnnotation is the commitment to delete a node's instance. Its
 	// value is the instance's VMID. While it stands nobody unfences the node.
 	DeletingAnnotation = Group + "/deleting"
+	// RestartingAnnotation is the commitment to restart or to reimage a node's
+	// machine. Its value is a Restart.
+	RestartingAnnotation = Group + "/restarting"
 	// VMIDAnnotation records the VM that a node was mapped to.
 	VMIDAnnotation = Group + "/vmid"
 	// PoolLabel names the pool that a node belongs to.

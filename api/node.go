@@ -90,9 +90,6 @@ func serverRole(node *corev1.Node) string {
 	return ""
 }
 
-// RetireRequested reports whether an operator asked to retire the node.
-func RetireRequested(node *corev1.Node) bool { return node.Annotations[RetireAnnotation] == "true" }
-
 // ShortDuration rounds d the way Tidegate's messages show it, coarse enough
 // that a text does not change with every second.
 func ShortDuration(d time.Duration) string {

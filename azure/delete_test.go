@@ -69,7 +69,7 @@ func TestDeleteRefused(t *testing.T) {
 	}{
 		"the ID belongs to another VM now": {
 			change: func(r []capacity.Ref) []capacity.Ref { r[1].VMID = other; return r },
-			want:   "nothing was deleted: instance 1 is VM"},
+			want:   "nothing was done: instance 1 is VM"},
 		"no VMID": {
 			change: func(r []capacity.Ref) []capacity.Ref { r[1].VMID = ""; return r },
 			want:   "without ID or VMID"},
@@ -130,7 +130,7 @@ func TestDeleteWithAnIDThatCameBack(t *testing.T) {
 			}
 		}
 		before := w.refs(t, "agents")
-		if _, err := w.Delete(t.Context(), "agents", old); err == nil || !strings.Contains(err.Error(), "nothing was deleted: instance 0 is VM") {
+		if _, err := w.Delete(t.Context(), "agents", old); err == nil || !strings.Contains(err.Error(), "nothing was done: instance 0 is VM") {
 			t.Errorf("error %v, want that the ID is another machine's now", err)
 		}
 		if diff := cmp.Diff(before, w.refs(t, "agents")); diff != "" {

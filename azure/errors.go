@@ -22,6 +22,8 @@ const (
 	actionReadInstances = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 	actionWriteSet      = "Microsoft.Compute/virtualMachineScaleSets/write"
 	actionDelete        = "Microsoft.Compute/virtualMachineScaleSets/delete/action"
+	actionRestart       = "Microsoft.Compute/virtualMachineScaleSets/restart/action"
+	actionReimage       = "Microsoft.Compute/virtualMachineScaleSets/reimage/action"
 
 	// neededRole is the built-in role 9980e02c-c2be-4d73-94e8-173b1dc7cf3c.
 	neededRole = "Virtual Machine Contributor"

@@ -190,9 +190,9 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	n, po := b.node, b.pool
 	shape = &n.Shape
 	switch {
-	case n.Deleting != "", n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
+	case n.Deleting != "", n.Restart != nil, n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
 		return shape, false
-	case n.Requested && veto(n, po) == "", len(p.interruptions(n)) > 0:
+	case n.Requested != "" && veto(n, po) == "", len(p.interruptions(n)) > 0:
 		return shape, false
 	case p.starting(n, po):
 		b.tier = tierComing

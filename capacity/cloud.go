@@ -70,6 +70,8 @@ const (
 	InstanceStopped InstanceState = "Stopped"
 	// InstanceDeleting is a machine whose deletion was accepted.
 	InstanceDeleting InstanceState = "Deleting"
+	// InstanceRestarting is a machine whose restart or reimage was accepted.
+	InstanceRestarting InstanceState = "Restarting"
 	// InstanceFailed is a machine whose creation failed.
 	InstanceFailed InstanceState = "Failed"
 )

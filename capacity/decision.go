@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // Decision is what is to be done now.
@@ -59,6 +61,10 @@ const (
 	StepCommit      StepKind = "commit"
 	StepDelete      StepKind = "delete"
 	StepForget      StepKind = "forget"
+	// StepRestart takes the place of StepDelete where the machine is to come
+	// back, and StepReturn then ends the retirement.
+	StepRestart StepKind = "restart"
+	StepReturn  StepKind = "return"
 	// StepForgetApproval is none of a retirement: it tidies up after an
 	// interruption.
 	StepForgetApproval StepKind = "forget-approval"
@@ -77,10 +83,16 @@ type Step struct {
 	// Since is when the node became empty, for a RecordEmpty; zero if nobody saw
 	// it.
 	Since time.Time
+	// Fate is what is to become of the machine, for a Commit and a Restart.
+	Fate api.Fate
 	// Rescue is true for an Unmark or Unfence because demand wants the node.
 	Rescue bool
 	// Lost is true for a Forget of a node whose machine went without us.
 	Lost bool
+	// Failed is true for a Return of a node whose machine was not restarted.
+	Failed bool
+	// Reimaged is true for a Forget of a node whose machine is about to join anew.
+	Reimaged bool
 	// Unproved is true for an Unfence because nobody enforces the fence.
 	Unproved bool
 }

@@ -62,6 +62,9 @@ func story(d Decision) []string {
 		if s.Unproved {
 			line += " as unproved"
 		}
+		if s.Failed {
+			line += " as failed"
+		}
 		lines = append(lines, line)
 	}
 	for _, e := range d.Evictions {
@@ -254,7 +257,7 @@ func committed(n *Node) {
 func held(d time.Duration) func(*Node) { return func(n *Node) { n.HoldUntil = now.Add(d) } }
 func notReady(n *Node)                 { n.Ready = false }
 func keep(n *Node)                     { n.Keep = "annotation keep" }
-func requested(n *Node)                { n.Requested = true }
+func requested(n *Node)                { n.Requested = api.FateDelete }
 func unmapped(n *Node)                 { n.Instance = Instance{} }
 func notAdopted(n *Node)               { n.Recorded = "" }
 func outside(n *Node)                  { n.Pool, n.Instance, n.Recorded = "", Instance{}, "" }

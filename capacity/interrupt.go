@@ -127,7 +127,7 @@ func (p *planner) approve() {
 }
 
 // vacated reports whether nothing is on the node and nothing can come to it:
-// its own deletion is committed, or its fence is proved, has settled, and the
+// its own deletion or restart is committed, or its fence is proved, has settled, and the
 // node is empty. Where the interruption comes before the fence has settled
 // there is nothing to wait for: a pod that is still on its way has no chance.
 func (p *planner) vacated(n *Node, i api.Interruption) bool {
@@ -136,6 +136,9 @@ func (p *planner) vacated(n *Node, i api.Interruption) bool {
 	}
 	if n.Deleting != "" {
 		return n.Deleting == n.Recorded
+	}
+	if n.Restart != nil {
+		return n.Restart.VMID == n.Recorded
 	}
 	if n.Proved.IsZero() || len(p.work(n)) > 0 {
 		return false

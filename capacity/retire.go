@@ -1,8 +1,11 @@
 package capacity
 
 import (
+	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // retire takes every node that is marked, fenced or asked to go one step on.
@@ -25,6 +28,8 @@ func (p *planner) advance(n *Node, po *pool) {
 	case n.Deleting != "":
 		p.deleting(n, po)
 	case p.lost(n, po):
+	case n.Restart != nil:
+		p.restarting(n, po)
 	case p.interrupted(n):
 	case n.Fence != "" || n.Retirement != nil:
 		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped) {
@@ -36,8 +41,8 @@ func (p *planner) advance(n *Node, po *pool) {
 		if n.Ready && !n.HasTaint(isStartup) && !p.starting(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})
 		}
-	case n.Requested && veto(n, po) == "":
-		p.step(n, Step{Kind: StepMark, Why: "an operator asked for it"})
+	case n.Requested != "" && veto(n, po) == "":
+		p.step(n, Step{Kind: StepMark, Why: requestedWhy(n.Requested)})
 	}
 }
 
@@ -71,7 +76,7 @@ func (p *planner) takenBack(n *Node, po *pool) bool {
 // retiring decides for a node that goes on with its retirement.
 func (p *planner) retiring(n *Node, po *pool) {
 	idle := po.IdleAfter()
-	if n.Requested {
+	if n.Requested != "" {
 		idle = 0 // as soon as it is empty
 	}
 	if n.Fence != "" {
@@ -108,7 +113,7 @@ func (p *planner) fenced(n *Node, idle time.Duration) {
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	case p.before(n.Proved.Add(p.snapshot.Settle)), p.before(empty.Add(idle)):
 	default:
-		p.step(n, Step{Kind: StepCommit, Why: "empty since " + clock(empty.Time)})
+		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, api.FateDelete), Why: "empty since " + clock(empty.Time)})
 	}
 }
 
@@ -121,15 +126,21 @@ func (p *planner) deleting(n *Node, po *pool) {
 	if n.Fence == "" || n.Keep != "" || n.Recorded != n.Deleting {
 		return
 	}
-	for _, pod := range p.work(n) {
-		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name, Why: "the deletion of its machine is committed", Late: true})
-	}
+	p.evictLate(n, "the deletion of its machine is committed")
 	machine, there := p.instance(n.Deleting)
 	switch {
 	case !there:
 		p.step(n, Step{Kind: StepForget, Why: "its machine is gone"})
 	case machine.State != InstanceDeleting && veto(n, po) == "":
 		p.step(n, Step{Kind: StepDelete, Why: "committed"})
+	}
+}
+
+// evictLate removes what has landed on the node after its last look, so that
+// owners make new pods at once.
+func (p *planner) evictLate(n *Node, why string) {
+	for _, pod := range p.work(n) {
+		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name, Why: why, Late: true})
 	}
 }
 

@@ -95,13 +95,18 @@ type Node struct {
 	Server bool
 	// Keep says why the node must not be retired, "" if it may.
 	Keep string
-	// Requested is true when an operator asked to retire the node.
-	Requested bool
+	// Requested is what an operator asked to become of the node's machine once
+	// the node is empty, "" for nothing.
+	Requested api.Fate
 	// Retirement is the node's mark, nil for none; Fence its fence's token;
 	// Deleting the VMID that its deletion was committed for.
 	Retirement *api.Retirement
 	Fence      string
 	Deleting   string
+	// Restart is the commitment to restart or reimage the machine, nil for none,
+	// and BootID that of the machine's present run.
+	Restart *api.Restart
+	BootID  string
 	// MissingSince is the number of the first list of the pool's machines, of
 	// those without a break up to the latest, that lacks the recorded one; 0 if
 	// it is there.

@@ -32,6 +32,8 @@ const (
 	Fenced MachineState = "Fenced"
 	// Deleting is a node whose deletion is committed.
 	Deleting MachineState = "Deleting"
+	// Restarting is a node whose machine is restarted or reimaged.
+	Restarting MachineState = "Restarting"
 )
 
 // Machine is one node that may be a pool's machine.
@@ -85,6 +87,8 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 	switch {
 	case n.Annotations[api.DeletingAnnotation] != "":
 		m.State = Deleting
+	case api.RestartOf(n) != nil:
+		m.State, m.Since = Restarting, api.RestartOf(n).Since.Time
 	case api.FenceToken(n) != "":
 		m.State = Fenced
 		if retirement != nil && retirement.FencedAt != nil {
@@ -117,8 +121,11 @@ func staying(n *corev1.Node, work []*corev1.Pod) (MachineState, string) {
 	if keep := api.KeepReason(n); keep != "" {
 		return state, "kept: " + keep
 	}
-	if api.RetireRequested(n) {
-		return state, "an operator asked to retire it"
+	switch fate, err := api.RetireRequest(n); {
+	case err != nil:
+		return state, err.Error()
+	case fate != "":
+		return state, "an operator asked to " + string(fate) + " its machine"
 	}
 	var pins []string
 	for _, p := range work {

@@ -18,9 +18,12 @@ import (
 // Wish is what an operator asks of one node.
 type Wish int
 
-// The wishes, each with the one that takes it back.
+// The wishes. Retire deletes the node's machine, Restart and Reimage bring the
+// node back; UndoRetire takes back all three, UndoKeep takes back Keep.
 const (
 	Retire Wish = iota
+	Restart
+	Reimage
 	UndoRetire
 	Keep
 	UndoKeep
@@ -77,9 +80,16 @@ func (w Wish) of(n *corev1.Node) (said string, annotations map[string]any, err e
 		}
 		return "", nil, fmt.Errorf("the deletion of node %s is committed and nothing takes that back; its work has ended", n.Name)
 	}
+	if r := api.RestartOf(n); r != nil && w != Keep && w != UndoKeep {
+		return "", nil, fmt.Errorf("the %s of node %s is committed and nothing takes that back; the node is back in a few minutes: tidegate status shows it", r.Fate, n.Name)
+	}
 	switch w {
 	case Retire:
-		return retire(n)
+		return retire(n, api.FateDelete)
+	case Restart:
+		return retire(n, api.FateRestart)
+	case Reimage:
+		return retire(n, api.FateReimage)
 	case UndoRetire:
 		return undoRetire(n)
 	case Keep:
@@ -88,7 +98,11 @@ func (w Wish) of(n *corev1.Node) (said string, annotations map[string]any, err e
 	return undoKeep(n)
 }
 
-func retire(n *corev1.Node) (string, map[string]any, error) {
+// becomes says what is done with a machine, after "is".
+var becomes = map[api.Fate]string{api.FateDelete: "retired", api.FateRestart: "restarted", api.FateReimage: "reimaged"}
+
+func retire(n *corev1.Node, fate api.Fate) (string, map[string]any, error) {
+	asked, _ := api.RetireRequest(n)
 	switch keep := api.KeepReason(n); {
 	case api.IsServer(n):
 		return "", nil, fmt.Errorf("node %s is a server of the cluster: Tidegate never retires one", n.Name)
@@ -98,18 +112,18 @@ func retire(n *corev1.Node) (string, map[string]any, error) {
 		return "", nil, fmt.Errorf("node %s is kept by its %s: remove that first", n.Name, keep)
 	case n.Labels[api.PoolLabel] == "":
 		return "", nil, fmt.Errorf("node %s belongs to no pool that Tidegate manages: tidegate status lists the pools", n.Name)
-	case api.RetireRequested(n):
-		return fmt.Sprintf("node %s was asked to retire already", n.Name), nil, nil
+	case asked == fate:
+		return fmt.Sprintf("node %s was asked already to be %s", n.Name, becomes[fate]), nil, nil
 	}
-	return fmt.Sprintf("node %s gets no new pods and is retired as soon as it is empty; tidegate retire %s --undo takes that back", n.Name, n.Name),
-		map[string]any{api.RetireAnnotation: "true"}, nil
+	return fmt.Sprintf("node %s gets no new pods and is %s as soon as it is empty; tidegate retire %s --undo takes that back", n.Name, becomes[fate], n.Name),
+		map[string]any{api.RetireAnnotation: string(fate)}, nil
 }
 
 // undoRetire also takes the mark back: if there are other reasons for it the
 // leader sets it again.
 func undoRetire(n *corev1.Node) (string, map[string]any, error) {
 	switch {
-	case !api.RetireRequested(n):
+	case n.Annotations[api.RetireAnnotation] == "":
 		return fmt.Sprintf("node %s was not asked to retire", n.Name), nil, nil
 	case api.FenceToken(n) != "":
 		return fmt.Sprintf("node %s is no longer asked to retire, but it is empty and fenced; tidegate keep %s saves it", n.Name, n.Name),

@@ -20,6 +20,7 @@ import (
 
 func TestAsk(t *testing.T) {
 	mark := api.Retirement{Reason: "an operator asked for it"}.Encode()
+	restarting := api.Restart{Fate: api.FateRestart, VMID: "vm-1"}.Encode()
 	for name, tc := range map[string]struct {
 		wish    Wish
 		node    *corev1.Node
@@ -27,7 +28,20 @@ func TestAsk(t *testing.T) {
 		said    string
 		wantErr string
 	}{
-		"retire":         {wish: Retire, node: agent(), want: map[string]string{api.RetireAnnotation: "true"}, said: "as soon as it is empty; tidegate retire agents000001 --undo"},
+		"retire":  {wish: Retire, node: agent(), want: map[string]string{api.RetireAnnotation: "delete"}, said: "is retired as soon as it is empty; tidegate retire agents000001 --undo"},
+		"restart": {wish: Restart, node: agent(), want: map[string]string{api.RetireAnnotation: "restart"}, said: "is restarted as soon as it is empty"},
+		"reimage": {wish: Reimage, node: agent(), want: map[string]string{api.RetireAnnotation: "reimage"}, said: "is reimaged as soon as it is empty"},
+		"rather restart": {
+			wish: Restart, node: agent(annotated(api.RetireAnnotation, "true")), want: map[string]string{api.RetireAnnotation: "restart"}, said: "is restarted",
+		},
+		"retire while it restarts": {
+			wish: Retire, node: agent(annotated(api.RestartingAnnotation, restarting)), want: map[string]string{api.RestartingAnnotation: restarting},
+			wantErr: "the restart of node agents000001 is committed",
+		},
+		"keep while it restarts": {
+			wish: Keep, node: agent(annotated(api.RestartingAnnotation, restarting)),
+			want: map[string]string{api.RestartingAnnotation: restarting, api.KeepAnnotation: "true"}, said: "is kept",
+		},
 		"retire again":   {wish: Retire, node: agent(annotated(api.RetireAnnotation, "true")), want: map[string]string{api.RetireAnnotation: "true"}, said: "already"},
 		"retire a goner": {wish: Retire, node: agent(annotated(api.DeletingAnnotation, "vm-1")), want: map[string]string{api.DeletingAnnotation: "vm-1"}, said: "being deleted already"},
 		"retire a kept node": {

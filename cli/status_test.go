@@ -29,12 +29,17 @@ func TestMachineStates(t *testing.T) {
 		pods []*corev1.Pod
 		want Machine
 	}{
-		"idle":             {node: agent(), want: Machine{State: Idle, Since: noon}},
-		"busy":             {node: agent(), pods: []*corev1.Pod{batchPod("a", on("agents000001")), batchPod("b", on("agents000002"))}, want: Machine{State: Busy, Pods: 1, Since: noon}},
-		"pinned":           {node: agent(), pods: []*corev1.Pod{batchPod("coredns", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 1, Since: noon, Reason: "pinned by pod work/coredns, which does not end by itself"}},
-		"pinned by two":    {node: agent(), pods: []*corev1.Pod{batchPod("b", forEver, on("agents000001")), batchPod("a", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 2, Since: noon, Reason: "pinned by 2 pods that do not end by themselves, such as work/a"}},
-		"kept":             {node: agent(annotated(api.KeepAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "kept: annotation tidegate.io/keep"}},
-		"asked to go":      {node: agent(annotated(api.RetireAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "an operator asked to retire it"}},
+		"idle":                    {node: agent(), want: Machine{State: Idle, Since: noon}},
+		"busy":                    {node: agent(), pods: []*corev1.Pod{batchPod("a", on("agents000001")), batchPod("b", on("agents000002"))}, want: Machine{State: Busy, Pods: 1, Since: noon}},
+		"pinned":                  {node: agent(), pods: []*corev1.Pod{batchPod("coredns", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 1, Since: noon, Reason: "pinned by pod work/coredns, which does not end by itself"}},
+		"pinned by two":           {node: agent(), pods: []*corev1.Pod{batchPod("b", forEver, on("agents000001")), batchPod("a", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 2, Since: noon, Reason: "pinned by 2 pods that do not end by themselves, such as work/a"}},
+		"kept":                    {node: agent(annotated(api.KeepAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "kept: annotation tidegate.io/keep"}},
+		"asked to go":             {node: agent(annotated(api.RetireAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "an operator asked to delete its machine"}},
+		"asked for no known fate": {node: agent(annotated(api.RetireAnnotation, "repaint")), want: Machine{State: Idle, Since: noon, Reason: `annotation tidegate.io/retire="repaint": want "delete", "restart" or "reimage"`}},
+		"restarting": {
+			node: agent(retiring(fenced), labelled(api.RetiredLabel, "token"), annotated(api.RestartingAnnotation, api.Restart{Fate: api.FateRestart, VMID: "vm-1", Since: minute(4)}.Encode())),
+			want: Machine{State: Restarting, Since: minute(4).Time, Reason: marked.Reason},
+		},
 		"marked with work": {node: agent(retiring(marked)), pods: []*corev1.Pod{batchPod("a", on("agents000001"))}, want: Machine{State: Retiring, Pods: 1, Since: minute(1).Time, Reason: marked.Reason}},
 		"marked and empty": {node: agent(retiring(empty)), want: Machine{State: Empty, Since: minute(2).Time, Reason: marked.Reason}},
 		"fenced":           {node: agent(retiring(fenced), labelled(api.RetiredLabel, "token")), want: Machine{State: Fenced, Since: minute(3).Time, Reason: marked.Reason}},

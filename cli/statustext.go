@@ -79,7 +79,7 @@ func (r Report) writeMachines(w io.Writer, now time.Time, wide bool, style layou
 	if wide {
 		t.Header = slices.Insert(t.Header, 5, "VMID")
 	}
-	tones := map[MachineState]layout.Tone{Busy: layout.Good, Idle: layout.Good, NotReady: layout.Bad, Retiring: layout.Warn, Empty: layout.Warn, Fenced: layout.Warn, Deleting: layout.Warn}
+	tones := map[MachineState]layout.Tone{Busy: layout.Good, Idle: layout.Good, NotReady: layout.Bad, Retiring: layout.Warn, Empty: layout.Warn, Fenced: layout.Warn, Deleting: layout.Warn, Restarting: layout.Warn}
 	for _, m := range r.Machines {
 		row := []layout.Cell{{Text: m.Name}, {Text: orDash(m.Pool)}, {Text: string(m.State), Tone: tones[m.State]}, {Text: strconv.Itoa(m.Pods)}, {Text: age(now, m.Since)}}
 		if wide {

@@ -94,7 +94,7 @@ scaleSets:
 			Labels:    map[string]string{"accelerator": "x"},
 			Resources: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("2")},
 		},
-		VMID: got.VMID, Created: got.Created,
+		VMID: got.VMID, Created: got.Created, Boots: 1, Disks: 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("machine of the file (-want +got):\n%s", diff)

@@ -80,6 +80,8 @@ type instance struct {
 	zone         string
 	state, power string
 	created      time.Time
+	// boots and disks count the runs of its system and the disks it had.
+	boots, disks int
 	protection   *armcompute.VirtualMachineScaleSetVMProtectionPolicy
 	// epoch changes whenever the future of the machine does, so that timers of
 	// an earlier future find out that they are out of date.
@@ -110,13 +112,16 @@ type VM struct {
 	Spot    bool
 	Node    NodeTemplate
 	Created time.Time
+	// Boots is how many times the machine's system has started, and Disks how
+	// many disks it had: a reimage makes a new one.
+	Boots, Disks int
 }
 
 func (c *Cloud) vm(i *instance) VM {
 	return VM{
 		Set: i.set.Name, InstanceID: i.id, ResourceID: c.instanceID(i), VMID: i.vmID, ComputerName: i.computerName,
 		Size: i.set.Size, Shape: *i.set.Shape, Location: c.cfg.Location, Zone: i.zone, Spot: i.set.Spot,
-		Node: i.set.Node, Created: i.created,
+		Node: i.set.Node, Created: i.created, Boots: i.boots, Disks: i.disks,
 	}
 }
 
@@ -153,7 +158,7 @@ func (c *Cloud) newInstance(s *scaleSet, by string, how How) *instance {
 	id := s.newID()
 	i := &instance{
 		set: s, id: strconv.Itoa(id), vmID: c.newUUID(), computerName: computerName(s.Name, id),
-		state: creating, power: powerStarting, created: c.now,
+		state: creating, power: powerStarting, created: c.now, disks: 1,
 	}
 	if i.id == "0" && strings.EqualFold(s.Name, c.cfg.Master.ScaleSet) {
 		i.vmID = c.cfg.Master.VMID
@@ -196,6 +201,7 @@ func (c *Cloud) provisioned(i *instance) {
 
 func (c *Cloud) booted(i *instance) {
 	i.up = true
+	i.boots++
 	c.record(InstanceBooted, i, "", "")
 	vm := c.vm(i)
 	c.notify(func(o Observer) { o.OnBoot(vm) })

@@ -241,6 +241,9 @@ func (c *Cloud) power(who caller, group, name, action string, ids []string) (*op
 			})
 			continue
 		}
+		if action == actionReimage {
+			i.disks++
+		}
 		i.power = powerStarting
 		c.record(InstanceStarting, i, who.name, ByAction)
 		if !who.Endless {

@@ -204,10 +204,26 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) error { return m.grow(ctx, g) }})
 	}
 	byPool := map[string][]doomed{}
+	type restart struct {
+		pool string
+		fate api.Fate
+	}
+	restarts := map[restart][]doomed{}
 	for _, s := range d.Steps {
-		if node := o.node(s.Node); s.Kind == capacity.StepDelete && node != nil {
+		switch node := o.node(s.Node); {
+		case node == nil:
+		case s.Kind == capacity.StepDelete:
 			byPool[s.Pool] = append(byPool[s.Pool], doomed{s, node})
+		case s.Kind == capacity.StepRestart:
+			of := restart{s.Pool, s.Fate}
+			restarts[of] = append(restarts[of], doomed{s, node})
 		}
+	}
+	for of, machines := range restarts {
+		actions = append(actions, action{string(of.fate) + "/" + of.pool, func(ctx context.Context) error {
+			m.restart(ctx, of.pool, of.fate, machines)
+			return nil // each machine's own failures hold it back
+		}})
 	}
 	for pool, machines := range byPool {
 		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) error {
@@ -235,22 +251,25 @@ func (m *Manager) grow(ctx context.Context, g capacity.Grow) error {
 	return nil
 }
 
-// doomed is a machine to delete.
+// doomed is a machine whose run is to end.
 type doomed struct {
 	capacity.Step
 	node *corev1.Node
+}
+
+func refsOf(machines []doomed) (refs []capacity.Ref, nodes []string) {
+	for _, d := range machines {
+		refs = append(refs, capacity.Ref{ID: d.Instance.ID, VMID: d.Instance.VMID})
+		nodes = append(nodes, d.Node)
+	}
+	return refs, nodes
 }
 
 // delete asks the cloud to delete the machines of committed nodes.
 func (m *Manager) delete(ctx context.Context, pool string, machines []doomed) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
-	var refs []capacity.Ref
-	var names []string
-	for _, d := range machines {
-		refs = append(refs, capacity.Ref{ID: d.Instance.ID, VMID: d.Instance.VMID})
-		names = append(names, d.Node)
-	}
+	refs, names := refsOf(machines)
 	outcome := func(err error) {
 		for _, d := range machines {
 			if err == nil {

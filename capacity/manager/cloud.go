@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -25,4 +26,8 @@ type Cloud interface {
 	// The cloud lowers the capacity by itself. It returns as soon as the cloud
 	// has accepted it; the returned function waits for the outcome.
 	Delete(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
+	// Restart restarts the instances, or reimages them, in one call, after the
+	// same reading. It returns as soon as the cloud has accepted it; the returned
+	// function waits for the outcome.
+	Restart(ctx context.Context, pool string, fate api.Fate, instances []capacity.Ref) (wait func(context.Context) error, err error)
 }

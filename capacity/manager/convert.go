@@ -128,6 +128,7 @@ func wantedPods(job *batchv1.Job, succeeded int) int {
 
 // node converts a node; its machine is added by the mapping.
 func node(n *corev1.Node) capacity.Node {
+	requested, _ := api.RetireRequest(n) // tidegate status says what is wrong
 	return capacity.Node{
 		Name:       n.Name,
 		UID:        n.UID,
@@ -138,10 +139,12 @@ func node(n *corev1.Node) capacity.Node {
 		Created:    n.CreationTimestamp.Time,
 		Server:     api.IsServer(n),
 		Keep:       api.KeepReason(n),
-		Requested:  api.RetireRequested(n),
+		Requested:  requested,
 		Retirement: api.RetirementOf(n),
 		Fence:      api.FenceToken(n),
 		Deleting:   n.Annotations[api.DeletingAnnotation],
+		Restart:    api.RestartOf(n),
+		BootID:     n.Status.NodeInfo.BootID,
 
 		Interruptions: api.Interruptions(n),
 		Approved:      api.ApprovedInterruptions(n),

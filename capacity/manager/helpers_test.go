@@ -43,7 +43,7 @@ func fencedNode() *corev1.Node {
 
 func commitStep() capacity.Step {
 	return capacity.Step{
-		Node: "agents000001", UID: "uid-node", Kind: capacity.StepCommit, Pool: "agents",
+		Node: "agents000001", UID: "uid-node", Kind: capacity.StepCommit, Fate: api.FateDelete, Pool: "agents",
 		Instance: capacity.Instance{ID: "1", VMID: testVMID},
 	}
 }

@@ -11,6 +11,7 @@ type metrics struct {
 	bought       *prometheus.CounterVec
 	retired      *prometheus.CounterVec
 	lost         *prometheus.CounterVec
+	restarted    *prometheus.CounterVec
 	rescues      prometheus.Counter
 	lateBinds    prometheus.Counter
 	writes       *prometheus.CounterVec
@@ -37,6 +38,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_retired_machines_total", Help: "Machines whose deletion the cloud has confirmed and whose node is gone."}, []string{"pool"}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_lost_machines_total", Help: "Machines that went without Tidegate deleting them, and whose node is gone."}, []string{"pool"}),
+		restarted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_restarted_machines_total", Help: "Machines that were restarted or reimaged because an operator asked for it."}, []string{"pool"}),
 		rescues: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_rescues_total", Help: "Marks and fences that were taken back because waiting pods need the node."}),
 		lateBinds: prometheus.NewCounter(prometheus.CounterOpts{
@@ -64,7 +67,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		approved: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_approved_interruptions_total", Help: "Interruptions that were let happen before their time because their machines were empty."}),
 	}
-	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.rescues, m.lateBinds, m.writes,
+	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.restarted, m.rescues, m.lateBinds, m.writes,
 		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved, m.interrupted, m.approved)
 	return m
 }

@@ -43,12 +43,14 @@ type pools struct {
 	changed func()        // something was learned: plan again
 	wake    chan struct{} // read the cloud soon
 
-	mu       sync.Mutex
-	states   map[string]*poolState // by name
-	err      error                 // of the last read
-	nodes    []string              // VMIDs of the cluster's nodes
-	look     bool                  // a node's machine is not known: list all of them
-	inFlight map[string]bool       // VMIDs whose deletion was accepted, until its outcome is known
+	mu     sync.Mutex
+	states map[string]*poolState // by name
+	err    error                 // of the last read
+	nodes  []string              // VMIDs of the cluster's nodes
+	look   bool                  // a node's machine is not known: list all of them
+	// inFlight are the VMIDs whose deletion or restart was accepted, until its
+	// outcome is known, and what they are shown as meanwhile.
+	inFlight map[string]capacity.InstanceState
 }
 
 type poolState struct {
@@ -71,7 +73,7 @@ func newPools(cloud Cloud, now func() time.Time, log logr.Logger, changed func()
 		wake:     make(chan struct{}, 1),
 		states:   map[string]*poolState{},
 		err:      errUnread,
-		inFlight: map[string]bool{},
+		inFlight: map[string]capacity.InstanceState{},
 	}
 }
 
@@ -230,7 +232,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		if r.listed {
 			s.Listed, s.listed, s.outdated = true, p.now(), false
 			s.Lists++
-			s.Instances = deleting(r.instances, p.inFlight) // the list may be behind
+			s.Instances = p.shown(r.instances) // the list may be behind
 		}
 		if s.Shape == nil {
 			s.Shape = shapeFromCloud(pool)
@@ -243,13 +245,13 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 	}
 }
 
-// deleting returns the machines, those of the VMIDs as being deleted. Lists of
+// shown returns the machines with what requests of ours do to them. Lists of
 // machines are replaced, never changed: snapshots share them.
-func deleting(machines []capacity.Instance, vmids map[string]bool) []capacity.Instance {
+func (p *pools) shown(machines []capacity.Instance) []capacity.Instance {
 	machines = slices.Clone(machines)
 	for i := range machines {
-		if vmids[machines[i].VMID] {
-			machines[i].State = capacity.InstanceDeleting
+		if state, ok := p.inFlight[machines[i].VMID]; ok {
+			machines[i].State = state
 		}
 	}
 	return machines

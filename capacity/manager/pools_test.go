@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
@@ -25,7 +26,8 @@ type scriptedCloud struct {
 	grow      func(from, to int) error // nil accepts
 	outcome   error                    // of what was accepted, a minute later
 	endless   bool                     // there is no outcome
-	deleteErr error                    // instead of accepting a deletion
+	deleteErr error                    // instead of accepting a deletion or a restart
+	restarts  []string                 // what was to be done to which instance
 	listTime  time.Duration
 	others    []capacity.Pool  // beside agents
 	blind     map[string]error // pools whose machines cannot be listed
@@ -74,6 +76,15 @@ func (c *scriptedCloud) Grow(_ context.Context, _ string, from, to int) (func(co
 }
 
 func (c *scriptedCloud) Delete(context.Context, string, []capacity.Ref) (func(context.Context) error, error) {
+	return c.wait, c.deleteErr
+}
+
+func (c *scriptedCloud) Restart(_ context.Context, _ string, fate api.Fate, refs []capacity.Ref) (func(context.Context) error, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ref := range refs {
+		c.restarts = append(c.restarts, string(fate)+" "+ref.ID)
+	}
 	return c.wait, c.deleteErr
 }
 

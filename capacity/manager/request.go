@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -116,6 +117,36 @@ func (p *pools) update(pool string, change func(*poolState)) {
 	}
 }
 
+// restart asks the cloud to restart or reimage machines. The outcome is awaited
+// in the background and told to then; until it is told the machines are shown as
+// restarting, so that nobody asks twice.
+func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []capacity.Ref, then func(error)) error {
+	wait, err := p.cloud.Restart(ctx, pool, fate, refs)
+	if err != nil {
+		return err
+	}
+	p.update(pool, func(s *poolState) {
+		for _, ref := range refs {
+			p.inFlight[ref.VMID] = capacity.InstanceRestarting
+		}
+		s.Instances = p.shown(s.Instances)
+	})
+	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+		then(err)
+		p.land(pool, refs)
+	})
+	return nil
+}
+
+// land has the machines shown as they are listed again.
+func (p *pools) land(pool string, refs []capacity.Ref) {
+	p.update(pool, func(*poolState) {
+		for _, ref := range refs {
+			delete(p.inFlight, ref.VMID)
+		}
+	})
+}
+
 // delete asks the cloud to delete machines. The outcome is awaited in the
 // background and told to then.
 func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
@@ -127,21 +158,17 @@ func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, th
 	p.update(pool, func(s *poolState) {
 		accepted := map[string]bool{}
 		for _, ref := range refs {
-			p.inFlight[ref.VMID], accepted[ref.VMID] = true, true
+			p.inFlight[ref.VMID], accepted[ref.VMID] = capacity.InstanceDeleting, true
 		}
 		for _, i := range s.Instances {
 			if accepted[i.VMID] && i.State != capacity.InstanceDeleting {
 				s.Capacity--
 			}
 		}
-		s.Instances = deleting(s.Instances, accepted)
+		s.Instances = p.shown(s.Instances)
 	})
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		p.update(pool, func(*poolState) {
-			for _, ref := range refs {
-				delete(p.inFlight, ref.VMID)
-			}
-		})
+		p.land(pool, refs)
 		then(err)
 	})
 	return nil

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -17,12 +18,12 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
-// nodeActions are the steps of nodes' lives, but for deletions.
+// nodeActions are the steps of nodes' lives, but for those that the cloud takes.
 func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, s := range d.Steps {
 		node := o.node(s.Node)
-		if s.Kind == capacity.StepDelete || node == nil || node.UID != s.UID {
+		if s.Kind == capacity.StepDelete || s.Kind == capacity.StepRestart || node == nil || node.UID != s.UID {
 			continue
 		}
 		actions = append(actions, action{"node/" + s.Node, func(ctx context.Context) error {
@@ -72,6 +73,8 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 		err = m.prove(ctx, node)
 	case capacity.StepCommit:
 		err = m.commit(ctx, node, s)
+	case capacity.StepReturn:
+		err = m.comeBack(ctx, node, s)
 	case capacity.StepForget:
 		err = m.forget(ctx, node, s)
 	}
@@ -107,7 +110,11 @@ func (m *Manager) told(node *corev1.Node, s capacity.Step) {
 	if s.Rescue {
 		m.metrics.rescues.Inc()
 	}
-	if reason, ok := eventReasons[s.Kind]; ok {
+	reason, ok := eventReasons[s.Kind]
+	if s.Kind == capacity.StepCommit {
+		reason, ok = commitReasons[s.Fate], true
+	}
+	if ok && !s.Failed {
 		m.say(node, corev1.EventTypeNormal, reason, "Retire", "%s", s.Why)
 	}
 }
@@ -120,7 +127,8 @@ var pastTense = map[capacity.StepKind]string{
 	capacity.StepRecordBusy:  "is in use again",
 	capacity.StepFence:       "fenced",
 	capacity.StepUnfence:     "unfenced",
-	capacity.StepCommit:      "committed to deletion",
+	capacity.StepCommit:      "committed",
+	capacity.StepReturn:      "is no longer to be restarted",
 	capacity.StepForget:      "forgotten",
 
 	capacity.StepForgetApproval: "has nothing approved any more",
@@ -132,7 +140,12 @@ var eventReasons = map[capacity.StepKind]string{
 	capacity.StepUnmark:  "Rescued",
 	capacity.StepFence:   "Fenced",
 	capacity.StepUnfence: "Unfenced",
-	capacity.StepCommit:  "Deleting",
+	capacity.StepReturn:  "Returned",
+}
+
+// commitReasons are the reasons of the events of a StepCommit.
+var commitReasons = map[api.Fate]string{
+	api.FateDelete: "Deleting", api.FateRestart: "Restarting", api.FateReimage: "Reimaging",
 }
 
 // adopt records which machine the node is, and learns from it.
@@ -173,11 +186,7 @@ func (m *Manager) fence(n *corev1.Node, why string) {
 // unfence takes fence and mark back, in one patch. A node that could not be
 // proved fenced is held back until somebody can have mended the policy.
 func (m *Manager) unfence(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
-	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
-		delete(n.Labels, api.RetiredLabel)
-		n.Spec.Taints = withoutFenceTaint(n.Spec.Taints)
-		unmark(n)
-	})
+	err := m.patch(ctx, cached, s, open)
 	if err == nil && s.Unproved {
 		m.progress.disproved(cached.UID)
 		m.metrics.unproved.Inc()
@@ -206,7 +215,7 @@ func (m *Manager) prove(ctx context.Context, n *corev1.Node) error {
 }
 
 // commit reads the node and its pods from the API server itself, proves the
-// fence once more, and records that the machine is to be deleted. Work on the
+// fence once more, and records what is to become of the machine. Work on the
 // node takes the fence back; any doubt leaves everything as it is.
 func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
 	live, err := m.kubernetes.CoreV1().Nodes().Get(ctx, s.Node, metav1.GetOptions{})
@@ -215,7 +224,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	}
 	token := api.FenceToken(cached)
 	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" ||
-		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" {
+		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || api.RestartOf(live) != nil || fate(live) != s.Fate {
 		return errNotYet // the next plan sees what has changed
 	}
 	work, err := m.liveWork(ctx, s.Node)
@@ -235,8 +244,20 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 		return m.unfence(ctx, live, s)
 	}
 	return m.patch(ctx, live, s, func(n *corev1.Node) {
-		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.DeletingAnnotation, s.Instance.VMID)
+		if s.Fate == api.FateDelete {
+			metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.DeletingAnnotation, s.Instance.VMID)
+			return
+		}
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.RestartingAnnotation, api.Restart{
+			Fate: s.Fate, VMID: s.Instance.VMID, BootID: n.Status.NodeInfo.BootID, Since: metav1.NewTime(m.now()),
+		}.Encode())
 	})
+}
+
+// fate is what is to become of the node's machine once the node is empty.
+func fate(n *corev1.Node) api.Fate {
+	asked, _ := api.RetireRequest(n)
+	return cmp.Or(asked, api.FateDelete)
 }
 
 // liveWork returns a pod that keeps the node from being empty, as the API
@@ -264,9 +285,12 @@ func (m *Manager) forget(ctx context.Context, n *corev1.Node, s capacity.Step) e
 	if err != nil {
 		return fmt.Errorf("forget node %s: %w", s.Node, err)
 	}
-	if s.Lost {
+	switch {
+	case s.Lost:
 		m.metrics.lost.WithLabelValues(s.Pool).Inc()
-	} else {
+	case s.Reimaged:
+		m.metrics.restarted.WithLabelValues(s.Pool).Inc()
+	default:
 		m.metrics.retired.WithLabelValues(s.Pool).Inc()
 	}
 	m.told(n, s)
@@ -286,7 +310,17 @@ func changeRetirement(n *corev1.Node, change func(*api.Retirement)) {
 	setRetirement(n, *r)
 }
 
-func unmark(n *corev1.Node) { delete(n.Annotations, api.RetiringAnnotation) }
+func unmark(n *corev1.Node) {
+	delete(n.Annotations, api.RetiringAnnotation)
+	delete(n.Annotations, api.RestartingAnnotation)
+}
+
+// open takes fence and mark off the node.
+func open(n *corev1.Node) {
+	delete(n.Labels, api.RetiredLabel)
+	n.Spec.Taints = withoutFenceTaint(n.Spec.Taints)
+	unmark(n)
+}
 
 func withoutFenceTaint(taints []corev1.Taint) []corev1.Taint {
 	return slices.DeleteFunc(slices.Clone(taints), func(t corev1.Taint) bool { return t.Key == api.RetiredTaint })

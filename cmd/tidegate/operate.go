@@ -15,23 +15,33 @@ import (
 func newRetireCommand() *cobra.Command {
 	return newWishCommand(&cobra.Command{
 		Use:   "retire NODE",
-		Short: "Give a node no new pods and delete its machine once it is empty",
-		Long: `Give a node no new pods and delete its machine once it is empty. What runs on it
-runs to its end. The pool's minimum holds: another machine may be bought for it.`,
-	}, cli.Retire, cli.UndoRetire)
+		Short: "Give a node no new pods and delete, restart or reimage its machine once it is empty",
+		Long: `Give a node no new pods and delete its machine once it is empty, or restart or
+reimage it. What runs on it runs to its end. The pool's minimum holds: another
+machine may be bought for it.`,
+	}, cli.UndoRetire, cli.Retire,
+		option{"restart", "restart the machine instead; the node serves again afterwards", cli.Restart},
+		option{"reimage", "give the machine a new disk of the scale set's image instead; it joins again afterwards", cli.Reimage})
 }
 
 func newKeepCommand() *cobra.Command {
 	return newWishCommand(&cobra.Command{
 		Use:   "keep NODE",
 		Short: "Never delete a node's machine, whatever the demand",
-	}, cli.Keep, cli.UndoKeep)
+	}, cli.UndoKeep, cli.Keep)
+}
+
+// option is a flag that asks for another wish than its command's own.
+type option struct {
+	flag, usage string
+	wish        cli.Wish
 }
 
 // newWishCommand completes a command that asks something of a node.
-func newWishCommand(cmd *cobra.Command, wish, undone cli.Wish) *cobra.Command {
+func newWishCommand(cmd *cobra.Command, undone, wish cli.Wish, others ...option) *cobra.Command {
 	var a access
-	var undo bool
+	chosen := make([]bool, 1+len(others)) // undo, and the others in their order
+	exclusive := []string{"undo"}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
 			return fmt.Errorf("name one node: tidegate %s; tidegate status lists them", cmd.Use)
@@ -40,10 +50,16 @@ func newWishCommand(cmd *cobra.Command, wish, undone cli.Wish) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return say(cmd, &a, func(ctx context.Context, client kubernetes.Interface) (string, error) {
-			if undo {
-				return cli.Ask(ctx, client, args[0], undone)
+			asked := wish
+			if chosen[0] {
+				asked = undone
 			}
-			return cli.Ask(ctx, client, args[0], wish)
+			for i, o := range others {
+				if chosen[i+1] {
+					asked = o.wish
+				}
+			}
+			return cli.Ask(ctx, client, args[0], asked)
 		})
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -53,7 +69,12 @@ func newWishCommand(cmd *cobra.Command, wish, undone cli.Wish) *cobra.Command {
 		return machineNames(cmd, &a), cobra.ShellCompDirectiveNoFileComp
 	}
 	a.bind(cmd)
-	cmd.Flags().BoolVar(&undo, "undo", false, "take it back")
+	cmd.Flags().BoolVar(&chosen[0], "undo", false, "take it back")
+	for i, o := range others {
+		cmd.Flags().BoolVar(&chosen[i+1], o.flag, false, o.usage)
+		exclusive = append(exclusive, o.flag)
+	}
+	cmd.MarkFlagsMutuallyExclusive(exclusive...)
 	return cmd
 }
 

@@ -69,6 +69,7 @@ var pools = map[string]map[string]string{
 	"least":     {api.MinTag: "1"},
 	"keep":      nil,
 	"asked":     nil,
+	"again":     nil,
 	"strangers": nil,
 	"agent":     nil,
 	"preempt":   nil,

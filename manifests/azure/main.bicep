@@ -229,6 +229,8 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (customR
           'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read'
           'Microsoft.Compute/virtualMachineScaleSets/write'
           'Microsoft.Compute/virtualMachineScaleSets/delete/action'
+          'Microsoft.Compute/virtualMachineScaleSets/restart/action'
+          'Microsoft.Compute/virtualMachineScaleSets/reimage/action'
           'Microsoft.Network/virtualNetworks/subnets/join/action'
         ]
       }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -19,7 +20,7 @@ import (
 const joinAction = "Microsoft.Network/virtualNetworks/subnets/join/action"
 
 // life is all that Tidegate does to a scale set: find it, buy a machine, list it,
-// delete it.
+// restart, reimage and delete it.
 func life(ctx context.Context, config emulator.Config) error {
 	config.ScaleSets[0].BootTime = emulator.Between(time.Millisecond, 2*time.Millisecond)
 	config.ScaleSets[0].TerminateNotice.Duration = 0
@@ -63,7 +64,17 @@ func life(ctx context.Context, config emulator.Config) error {
 	if err != nil {
 		return err
 	}
-	deleted, err := cloud.Delete(ctx, pool.Name, []capacity.Ref{{ID: instances[0].ID, VMID: instances[0].VMID}})
+	refs := []capacity.Ref{{ID: instances[0].ID, VMID: instances[0].VMID}}
+	for _, fate := range []api.Fate{api.FateRestart, api.FateReimage} {
+		restarted, err := cloud.Restart(ctx, pool.Name, fate, refs)
+		if err != nil {
+			return err
+		}
+		if err := restarted(ctx); err != nil {
+			return err
+		}
+	}
+	deleted, err := cloud.Delete(ctx, pool.Name, refs)
 	if err != nil {
 		return err
 	}

@@ -42,11 +42,20 @@ type Agent struct {
 
 	mu       sync.Mutex
 	machines map[string]machine
+	// passwords are by the UIDs of the Nodes.
+	passwords map[types.UID]password
 }
 
 type machine struct {
 	vm emulator.VM
 	up bool
+}
+
+// password is what a k3s server remembers of the agent that a Node belongs to.
+// The agent keeps it on its disk.
+type password struct {
+	vmID string
+	disk int
 }
 
 var _ emulator.Observer = (*Agent)(nil)
@@ -58,7 +67,8 @@ func New(client kubernetes.Interface, log *slog.Logger) *Agent {
 		log:    log,
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
-		machines: map[string]machine{},
+		machines:  map[string]machine{},
+		passwords: map[types.UID]password{},
 	}
 }
 
@@ -134,16 +144,44 @@ func (a *Agent) join(ctx context.Context, vm emulator.VM) error {
 	old, err := nodes.Get(ctx, NodeName(vm), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		if _, err := nodes.Create(ctx, NewNode(vm), metav1.CreateOptions{}); err != nil {
+		node, err := nodes.Create(ctx, NewNode(vm), metav1.CreateOptions{})
+		if err != nil {
 			return fmt.Errorf("register node %s: %w", NodeName(vm), err)
 		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.passwords[node.UID] = password{vm.VMID, vm.Disks}
 		return nil
 	case err != nil:
 		return fmt.Errorf("look for node %s: %w", NodeName(vm), err)
-	case !owns(vm, old):
+	case !owns(vm, old) || !a.admits(old, vm):
 		return errNameTaken
 	}
-	return a.heartbeat(ctx, vm, HeartbeatValue)
+	if err := a.heartbeat(ctx, vm, HeartbeatValue); err != nil {
+		return err
+	}
+	return a.reportBoot(ctx, vm)
+}
+
+// admits reports whether the machine has the Node's password. That of a Node
+// that another process has made is not known here.
+func (a *Agent) admits(node *corev1.Node, vm emulator.VM) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.passwords[node.UID]
+	return !ok || known == password{vm.VMID, vm.Disks}
+}
+
+// reportBoot writes which run of the machine the Node is of.
+func (a *Agent) reportBoot(ctx context.Context, vm emulator.VM) error {
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"nodeInfo": map[string]any{"bootID": BootID(vm)}}})
+	if err != nil {
+		return fmt.Errorf("encode the boot ID of node %s: %w", NodeName(vm), err)
+	}
+	if _, err := a.client.CoreV1().Nodes().Patch(ctx, NodeName(vm), types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+		return fmt.Errorf("report the boot ID of node %s: %w", NodeName(vm), err)
+	}
+	return nil
 }
 
 func (a *Agent) leave(ctx context.Context, vm emulator.VM) error {

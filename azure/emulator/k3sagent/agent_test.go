@@ -223,3 +223,41 @@ func TestMachinesOfTheEmulatorBecomeNodes(t *testing.T) {
 		}
 	})
 }
+
+// A machine that starts again is the old agent in a new run; one with a new disk
+// has lost the Node's password, and waits for the Node to go.
+func TestRestartsAndReimages(t *testing.T) {
+	inCluster(t, func(t *testing.T, a *k3sagent.Agent, client *fake.Clientset) {
+		vm := machine()
+		vm.Boots, vm.Disks = 1, 1
+		a.OnBoot(vm)
+		synctest.Wait()
+		first := getNode(t, client)
+
+		a.OnGone(vm)
+		synctest.Wait()
+		vm.Boots = 2
+		a.OnBoot(vm)
+		synctest.Wait()
+		second := getNode(t, client)
+		if second.UID != first.UID || second.Status.NodeInfo.BootID == first.Status.NodeInfo.BootID || heartbeat(second) != "fake" {
+			t.Errorf("after a restart: UID %q, boot ID %q, heartbeat %q", second.UID, second.Status.NodeInfo.BootID, heartbeat(second))
+		}
+
+		a.OnGone(vm)
+		synctest.Wait()
+		vm.Boots, vm.Disks = 3, 2
+		a.OnBoot(vm)
+		time.Sleep(time.Minute)
+		if got := heartbeat(getNode(t, client)); got != "" {
+			t.Errorf("after a reimage the old Node has the heartbeat %q, want none", got)
+		}
+		if err := client.CoreV1().Nodes().Delete(t.Context(), first.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := heartbeat(getNode(t, client)); got != "fake" {
+			t.Errorf("once the old Node is gone the new one has the heartbeat %q, want one", got)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"strings"
 
+	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,11 @@ func SystemUUID(vm emulator.VM) string {
 		return swapped(vm.VMID)
 	}
 	return strings.ToLower(vm.VMID)
+}
+
+// BootID is what kubelet reads from the running kernel.
+func BootID(vm emulator.VM) string {
+	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s boot %d", vm.VMID, vm.Boots)).String()
 }
 
 // swapped returns a UUID with the bytes of its first three fields reversed, as
@@ -103,6 +109,7 @@ func NewNode(vm emulator.VM) *corev1.Node {
 				OSImage:                 "Ubuntu 24.04.2 LTS",
 				OperatingSystem:         "linux",
 				MachineID:               vm.VMID,
+				BootID:                  BootID(vm),
 				SystemUUID:              SystemUUID(vm),
 			},
 		},

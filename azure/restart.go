@@ -1,0 +1,40 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// Restart restarts the instances of a pool, or reimages them, in one call, after
+// reading that each ID still has its VMID. If one has passed to another machine,
+// nothing at all is done. Instances that are gone are left out.
+func (c *Cloud) Restart(ctx context.Context, pool string, fate api.Fate, refs []capacity.Ref) (func(context.Context) error, error) {
+	switch fate {
+	case api.FateRestart:
+		return c.operate(ctx, pool, "restart", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
+			poller, err := conn.sets.BeginRestart(ctx, conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetsClientBeginRestartOptions{
+				VMInstanceIDs: &armcompute.VirtualMachineScaleSetVMInstanceIDs{InstanceIDs: ids},
+			})
+			if err = c.outcome(conn, actionRestart, err); err != nil {
+				return nil, err
+			}
+			return waiter(c, conn, actionRestart, poller), nil
+		})
+	case api.FateReimage:
+		return c.operate(ctx, pool, "reimage", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
+			poller, err := conn.sets.BeginReimage(ctx, conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetsClientBeginReimageOptions{
+				VMScaleSetReimageInput: &armcompute.VirtualMachineScaleSetReimageParameters{InstanceIDs: ids},
+			})
+			if err = c.outcome(conn, actionReimage, err); err != nil {
+				return nil, err
+			}
+			return waiter(c, conn, actionReimage, poller), nil
+		})
+	}
+	return nil, fmt.Errorf("restart instances of %s: %q is neither a restart nor a reimage", pool, fate)
+}

@@ -1,0 +1,79 @@
+package azure
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+func TestRestart(t *testing.T) {
+	for fate, disks := range map[api.Fate]int{api.FateRestart: 1, api.FateReimage: 2} {
+		t.Run(string(fate), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 3)}})
+				refs := w.refs(t, "agents")
+				wait, err := w.Restart(t.Context(), "agents", fate, refs[1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				var runs [][2]int
+				for _, vm := range w.emulated.VMs() {
+					runs = append(runs, [2]int{vm.Boots, vm.Disks})
+				}
+				if diff := cmp.Diff([][2]int{{1, 1}, {2, disks}, {2, disks}}, runs); diff != "" {
+					t.Errorf("boots and disks (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(refs, w.refs(t, "agents")); diff != "" {
+					t.Errorf("machines (-want +got):\n%s", diff)
+				}
+				if n := w.sent(http.MethodPost); n != 1 {
+					t.Errorf("%d requests for two machines of a pool, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// Nothing but the very machines that were named is ever restarted; to Azure a
+// request without IDs would mean all of them.
+func TestRestartsNoOtherMachine(t *testing.T) {
+	const other = "00000000-1111-4222-8333-444444444444"
+	for name, tc := range map[string]struct {
+		refs []capacity.Ref
+		fate api.Fate
+		want string // of the error, "" for none
+	}{
+		"an ID that belongs to another VM now": {fate: api.FateRestart, refs: []capacity.Ref{{ID: "0", VMID: other}}, want: "nothing was done: instance 0 is VM"},
+		"a machine that is gone":               {fate: api.FateRestart, refs: []capacity.Ref{{ID: "7", VMID: other}}},
+		"no machine":                           {fate: api.FateReimage},
+		"no such fate":                         {fate: api.FateDelete, refs: []capacity.Ref{{ID: "0", VMID: other}}, want: "neither a restart nor a reimage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 2)}})
+				wait, err := w.Restart(t.Context(), "agents", tc.fate, tc.refs)
+				if err == nil {
+					err = wait(t.Context())
+				}
+				if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+					t.Errorf("error %v, want one that says %q", err, tc.want)
+				}
+				if n := w.sent(http.MethodPost); n != 0 {
+					t.Errorf("%d requests were sent, want none", n)
+				}
+			})
+		})
+	}
+}

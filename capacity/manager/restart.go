@@ -1,0 +1,89 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// restart asks the cloud to restart or reimage the machines of committed nodes,
+// and records on the nodes when it has.
+func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machines []doomed) {
+	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	defer cancel()
+	refs, names := refsOf(machines)
+	outcome := func(err error) {
+		for _, d := range machines {
+			failure := err
+			if failure == nil {
+				failure = m.recordRestart(context.WithoutCancel(ctx), d)
+			}
+			if failure == nil {
+				m.progress.succeeded(d.UID)
+				continue
+			}
+			m.progress.failed(d.UID)
+			m.say(d.node, corev1.EventTypeWarning, "RestartFailed", "Restart", "the %s of its machine failed; trying again: %v", fate, failure)
+			m.log.Error(failure, "the machine was not restarted; trying again", "fate", string(fate), "pool", pool, "node", d.Node)
+		}
+	}
+	if err := m.write(string(fate), func() error { return m.pools.restart(ctx, pool, fate, refs, outcome) }); err != nil {
+		outcome(fmt.Errorf("%s %d machines of pool %s: %w", fate, len(refs), pool, err))
+		return
+	}
+	m.log.Info("restarting machines", "fate", string(fate), "pool", pool, "nodes", names)
+}
+
+// recordRestart writes on the node that the cloud has carried out what was
+// committed. The kubelet may write meanwhile; what counts is that the commitment
+// still is the same one.
+func (m *Manager) recordRestart(ctx context.Context, d doomed) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	committed := d.node.Annotations[api.RestartingAnnotation]
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		live, err := m.kubernetes.CoreV1().Nodes().Get(ctx, d.Node, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("read node %s: %w", d.Node, err)
+		}
+		if live.UID != d.UID || live.Annotations[api.RestartingAnnotation] != committed {
+			return nil // the next plan sees what has changed
+		}
+		node, done, r := live.DeepCopy(), metav1.NewTime(m.now()), *api.RestartOf(live)
+		r.Done = &done
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
+		return m.write("record-restart", func() error {
+			return m.client.Patch(ctx, node, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{}))
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("record the restart on node %s: %w", d.Node, err)
+	}
+	return nil
+}
+
+// comeBack takes everything off the node that led to its restart, so that there
+// is no second one.
+func (m *Manager) comeBack(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
+	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
+		open(n)
+		delete(n.Annotations, api.RetireAnnotation)
+	})
+	switch {
+	case err != nil:
+		return err
+	case s.Failed:
+		m.log.Error(nil, "the machine was not restarted; ask for it again once its cause is mended", "node", s.Node, "why", s.Why)
+		m.say(cached, corev1.EventTypeWarning, "RestartGivenUp", "Restart", "%s; nothing is tried any more", s.Why)
+	default:
+		m.metrics.restarted.WithLabelValues(s.Pool).Inc()
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package manager
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// restartingNode is a node whose restart is committed.
+func restartingNode() *corev1.Node {
+	n := fencedNode()
+	n.Status.NodeInfo.BootID = "before"
+	n.Annotations[api.RetireAnnotation] = string(api.FateRestart)
+	n.Annotations[api.RestartingAnnotation] = api.Restart{Fate: api.FateRestart, VMID: testVMID, BootID: "before"}.Encode()
+	return n
+}
+
+// What is committed is what the operator asks for at the last look.
+func TestCommitOfAFate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotation string // on the node as it is
+		planned    api.Fate
+		want       string // "" for no commitment
+	}{
+		"a restart":               {annotation: "restart", planned: api.FateRestart, want: "restart before"},
+		"a reimage":               {annotation: "reimage", planned: api.FateReimage, want: "reimage before"},
+		"a deletion":              {annotation: "delete", planned: api.FateDelete, want: "delete"},
+		"by themselves they go":   {planned: api.FateDelete, want: "delete"},
+		"rather a restart by now": {annotation: "restart", planned: api.FateDelete},
+		"not a restart any more":  {planned: api.FateRestart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := fencedNode()
+			n.Status.NodeInfo.BootID = "before"
+			if tc.annotation != "" {
+				n.Annotations[api.RetireAnnotation] = tc.annotation
+			}
+			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, n)
+			step := commitStep()
+			step.Fate = tc.planned
+			if err := w.commit(t.Context(), w.node(t), step); err != nil && !errors.Is(err, errNotYet) {
+				t.Fatal(err)
+			}
+			got := ""
+			if r := api.RestartOf(w.node(t)); r != nil {
+				got = string(r.Fate) + " " + r.BootID
+			}
+			if w.node(t).Annotations[api.DeletingAnnotation] != "" {
+				got += "delete"
+			}
+			if got != tc.want {
+				t.Errorf("committed to %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// The outcome of a restart is recorded on the node, also if that has changed
+// meanwhile; a failure is told and tried again.
+func TestRestartOutcome(t *testing.T) {
+	for name, tc := range map[string]struct {
+		atOnce, late error
+		meanwhile    func(*corev1.Node)
+		done         bool
+		told         string
+	}{
+		"carried out":                     {done: true},
+		"carried out, the kubelet writes": {meanwhile: func(n *corev1.Node) { n.Labels["kubelet"] = "wrote" }, done: true},
+		"carried out, taken back":         {meanwhile: func(n *corev1.Node) { delete(n.Annotations, api.RestartingAnnotation) }},
+		"refused at once":                 {atOnce: errors.New("403 no role"), told: "403 no role"},
+		"failed late":                     {late: errors.New("the VM is locked"), told: "the VM is locked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{}, restartingNode())
+			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
+			w.events = recorder
+			planned := w.node(t)
+			cloud := &scriptedCloud{deleteErr: tc.atOnce, outcome: tc.late}
+			synctest.Test(t, func(t *testing.T) {
+				w.pools = newPools(cloud, time.Now, w.log, func() {})
+				if tc.meanwhile != nil {
+					changed := w.node(t)
+					tc.meanwhile(changed)
+					if err := w.client.Update(t.Context(), changed); err != nil {
+						t.Fatal(err)
+					}
+				}
+				step := commitStep()
+				step.Kind, step.Fate = capacity.StepRestart, api.FateRestart
+				w.restart(t.Context(), "agents", api.FateRestart, []doomed{{step, planned}})
+				time.Sleep(2 * time.Minute)
+			})
+			if !slices.Equal(cloud.restarts, []string{"restart 1"}) {
+				t.Errorf("the cloud was asked for %v, want one restart of instance 1", cloud.restarts)
+			}
+			r := api.RestartOf(w.node(t))
+			if done := r != nil && r.Done != nil; done != tc.done {
+				t.Errorf("recorded as done: %t, want %t", done, tc.done)
+			}
+			told := ""
+			if len(recorder.Events) > 0 {
+				told = <-recorder.Events
+			}
+			if !strings.Contains(told, tc.told) || (told == "") != (tc.told == "") {
+				t.Errorf("told %q, want %q", told, tc.told)
+			}
+		})
+	}
+}
+
+// While a restart is under way the machine is shown as that, whatever the lists
+// say, so that nobody asks for another one.
+func TestMachinesUnderWayAreShown(t *testing.T) {
+	running := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}
+	cloud := &scriptedCloud{instances: []capacity.Instance{running}, pool: capacity.Pool{Capacity: 1, Settled: true}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		state := func() capacity.InstanceState { return agents(t, p).Instances[0].State }
+		if err := p.restart(t.Context(), "agents", api.FateRestart, []capacity.Ref{{ID: "1", VMID: testVMID}}, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		var shown []capacity.InstanceState
+		shown = append(shown, state())
+		p.refresh(t.Context())
+		shown = append(shown, state())
+		time.Sleep(61 * time.Second)
+		p.refresh(t.Context())
+		shown = append(shown, state())
+		want := []capacity.InstanceState{capacity.InstanceRestarting, capacity.InstanceRestarting, capacity.InstanceRunning}
+		if diff := cmp.Diff(want, shown); diff != "" {
+			t.Errorf("shown at once, in the next list, and when it is over (-want +got):\n%s", diff)
+		}
+		if got := agents(t, p).Capacity; got != 1 {
+			t.Errorf("capacity %d, want 1 as before", got)
+		}
+	})
+}
+
+// All that asked for the restart goes in one write: there is no second one.
+func TestReturn(t *testing.T) {
+	for name, failed := range map[string]bool{"back": false, "given up": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{}, restartingNode())
+			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
+			w.events = recorder
+			step := commitStep()
+			step.Kind, step.Failed, step.Why = capacity.StepReturn, failed, "why"
+			if err := w.perform(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			n := w.node(t)
+			if diff := cmp.Diff(map[string]string{api.VMIDAnnotation: testVMID}, n.Annotations); diff != "" {
+				t.Errorf("annotations (-want +got):\n%s", diff)
+			}
+			if len(n.Spec.Taints) > 0 || api.FenceToken(n) != "" {
+				t.Errorf("still fenced: %v, %v", n.Spec.Taints, n.Labels)
+			}
+			want, count := "Returned", 1.0
+			if failed {
+				want, count = "RestartGivenUp", 0
+			}
+			if told := <-recorder.Events; !strings.Contains(told, want) || len(recorder.Events) > 0 {
+				t.Errorf("told %q and %d more, want %s", told, len(recorder.Events), want)
+			}
+			if got := testutil.ToFloat64(w.metrics.restarted.WithLabelValues("agents")); got != count {
+				t.Errorf("%v machines were restarted, want %v", got, count)
+			}
+		})
+	}
+}

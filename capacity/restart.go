@@ -1,0 +1,63 @@
+package capacity
+
+import "github.com/tidegate-k3s/tidegate/api"
+
+// restartTimeout is how long a restart may take to be carried out by the cloud,
+// and then the node to be back, before the node is left to itself. It is as much
+// as a new machine gets.
+const restartTimeout = joinTimeout
+
+// requestedWhy is the reason of a mark that an operator asked for.
+func requestedWhy(f api.Fate) string {
+	if f == api.FateDelete {
+		return "an operator asked for it"
+	}
+	return "an operator asked for a " + string(f)
+}
+
+// restarting decides for a node whose machine is committed to be restarted or
+// reimaged. It happens once: when the node is back, or has not come back in
+// time, all that asked for it is taken away. Like a deletion's the commitment
+// counts only together with the fence, and for the machine that the node is
+// known to be.
+func (p *planner) restarting(n *Node, po *pool) {
+	r, work := n.Restart, p.work(n)
+	machine, there := p.instance(r.VMID)
+	asked := r.Done != nil || machine.State == InstanceRestarting
+	if asked && n.Fence != "" && r.VMID == n.Recorded {
+		p.evictLate(n, "the "+string(r.Fate)+" of its machine is committed")
+	}
+	switch {
+	case n.Fence == "" || r.VMID != n.Recorded:
+		p.restore(n, "it has no fence that its "+string(r.Fate)+" was committed with")
+	case !there: // if it is gone for good the node is forgotten as a lost one
+	case !asked && veto(n, po) != "":
+		p.restore(n, veto(n, po))
+	case !asked && len(work) > 0:
+		p.restore(n, "pod "+work[0].Key.String()+" is on it")
+	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart):
+		p.step(n, Step{Kind: StepReturn, Why: "its machine is back after the " + string(r.Fate)})
+	case machine.State == InstanceRestarting:
+	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
+		p.step(n, Step{Kind: StepRestart, Fate: r.Fate, Why: "committed"})
+	case r.Done == nil:
+		p.notBack(n, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
+	case r.Fate == api.FateReimage:
+		// The new system has neither the old one's password, with which k3s knows
+		// an agent by its node's name, nor perhaps its name: it joins as a new node.
+		p.step(n, Step{Kind: StepForget, Why: "its machine was reimaged and joins anew", Reimaged: true})
+	case p.before(r.Done.Add(restartTimeout)):
+	default:
+		p.notBack(n, "the node was not back within "+api.ShortDuration(restartTimeout)+" of the "+string(r.Fate))
+	}
+}
+
+// backFrom reports whether the node is ready in another run of its machine than
+// the one that was to be ended.
+func (n *Node) backFrom(r *api.Restart) bool {
+	return n.Ready && n.BootID != r.BootID && !n.HasTaint(isStartup)
+}
+
+func (p *planner) notBack(n *Node, why string) {
+	p.step(n, Step{Kind: StepReturn, Why: why, Failed: true})
+}

@@ -1,0 +1,90 @@
+package capacity
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+func asksFor(f api.Fate) func(*Node) { return func(n *Node) { n.Requested = f } }
+
+// restarts commits the node so long ago to a restart or reimage of the run
+// "before".
+func restarts(f api.Fate, ago time.Duration) func(*Node) {
+	return func(n *Node) {
+		fencedAfter(time.Hour)(n)
+		n.Requested, n.BootID = f, "before"
+		n.Restart = &api.Restart{Fate: f, VMID: n.Recorded, BootID: "before", Since: metav1.NewTime(now.Add(-ago))}
+	}
+}
+
+func carriedOut(ago time.Duration) func(*Node) {
+	return func(n *Node) {
+		r, done := *n.Restart, metav1.NewTime(now.Add(-ago))
+		r.Done = &done
+		n.Restart = &r
+	}
+}
+
+func inRun(boot string) func(*Node) { return func(n *Node) { n.BootID = boot } }
+
+// An operator asks for a restart: the same way as to a deletion, but the node is
+// back in the end, once.
+func TestRestart(t *testing.T) {
+	one := pools(poolOf("agents", 1, running("n1")))
+	underWay := instance("n1")
+	underWay.State = InstanceRestarting
+	going := pools(poolOf("agents", 1, machine(underWay)))
+	none := pools(poolOf("agents", 0))
+	is := func(changes ...func(*Node)) []*Node { return nodes(node("n1", changes...)) }
+	scenarios{
+		"the node is marked":            {in: snapshot(one, is(asksFor(api.FateRestart)), pod("old", 1, on("n1"))), want: []string{"mark n1"}},
+		"it runs dry":                   {in: snapshot(one, is(asksFor(api.FateRestart), marked), pod("old", 1, on("n1"))), want: nil},
+		"committed":                     {in: snapshot(one, is(fencedAfter(time.Hour), asksFor(api.FateReimage), proved(settle))), want: []string{"commit n1"}},
+		"then the cloud is asked":       {in: snapshot(one, is(restarts(api.FateRestart, 0))), want: []string{"restart n1"}},
+		"and not while it is under way": {in: snapshot(going, is(restarts(api.FateRestart, time.Minute))), want: nil},
+		"silent meanwhile":              {in: snapshot(going, is(restarts(api.FateRestart, time.Minute), notReady)), want: nil},
+		"it has happened, and the node still shows the old run": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second))), want: nil,
+		},
+		"back":                       {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"))), want: []string{"return n1"}},
+		"back before the cloud says": {in: snapshot(going, is(restarts(api.FateRestart, time.Minute), inRun("after"))), want: []string{"return n1"}},
+		"back, and not ready yet":    {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"), notReady)), want: nil},
+		"not back for long": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout))), want: []string{"return n1 as failed"},
+		},
+		"the cloud refuses, and refuses": {
+			in: snapshot(one, is(restarts(api.FateRestart, restartTimeout))), want: []string{"return n1 as failed"},
+		},
+		"a reimaged machine joins as a new node": {
+			in: snapshot(one, is(restarts(api.FateReimage, time.Minute), carriedOut(time.Second), notReady)), want: []string{"forget n1"},
+		},
+		"a reboot by itself is no reimage": {
+			in: snapshot(one, is(restarts(api.FateReimage, time.Minute), inRun("after"))), want: []string{"restart n1"},
+		},
+		"keep comes before it": {in: snapshot(one, is(restarts(api.FateRestart, 0), keep)), want: []string{"unfence n1"}},
+		"and too late after it": {
+			in: snapshot(going, is(restarts(api.FateRestart, 0), keep)), want: nil,
+		},
+		"work that was overlooked takes it back": {
+			in: snapshot(one, is(restarts(api.FateRestart, 0)), pod("a", 1, on("n1"))), want: []string{"unfence n1"},
+		},
+		"work that lands too late is moved": {
+			in: snapshot(going, is(restarts(api.FateReimage, 0)), pod("a", 1, on("n1"))), want: []string{"evict a from n1"},
+		},
+		"a commitment without its fence is none": {
+			in: snapshot(one, is(restarts(api.FateRestart, 0), func(n *Node) { n.Fence, n.Taints = "", nil })), want: []string{"unmark n1"},
+		},
+		"nor one for another machine": {
+			in: snapshot(one, is(restarts(api.FateRestart, 0), func(n *Node) { n.Restart.VMID = "vm-2" })), want: []string{"unfence n1"},
+		},
+		"demand does not take it back": {
+			in:   snapshot(pools(poolOf("agents", 1, running("n1"), bounds(0, 1))), is(restarts(api.FateRestart, 0)), pod("a", 1)),
+			want: []string{"restart n1", "a waits: PoolAtMaximum"},
+		},
+		"somebody deletes the machine meanwhile": {in: snapshot(none, is(restarts(api.FateRestart, 0), unmapped)), want: nil},
+	}.run(t)
+}
