@@ -222,7 +222,7 @@ func (s *Snapshot) SetPods(pods []*Pod) {
 // plain reports whether the node is a pool's machine at work about which nothing
 // else is noted: no step is due for it but a first mark.
 func (n *Node) plain() bool {
-	return n.Ready && n.mapped() && n.Keep == "" && !n.Requested && n.Retirement == nil && n.Fence == "" && n.Deleting == "" &&
+	return n.Ready && n.mapped() && n.Keep == "" && n.Requested == "" && n.Retirement == nil && n.Fence == "" && n.Deleting == "" && n.Restart == nil &&
 		len(n.Interruptions) == 0 && len(n.Approved) == 0
 }
 
