@@ -72,6 +72,9 @@ func (g *generator) spread() corev1.TopologySpreadConstraint {
 		WhenUnsatisfiable: corev1.DoNotSchedule,
 		LabelSelector:     g.labelSelector(),
 	}
+	if s := c.LabelSelector; g.nominates && s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		c.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	}
 	if g.chance(10) {
 		c.WhenUnsatisfiable = corev1.ScheduleAnyway
 	}

@@ -29,6 +29,10 @@ type generator struct {
 	on []string
 	// allExist is true if no node is a machine that does not exist yet.
 	allExist bool
+	// nominates is true if pods will be nominated. An empty selector of a spread
+	// constraint picks no pod for kube-scheduler, but every pod that is nominated
+	// for the node that it judges: where pods have one, no order is right.
+	nominates bool
 }
 
 // generate returns the cluster of that seed. Only the named rules take part; of

@@ -91,11 +91,11 @@ func size(i int) corev1.ResourceList {
 // spareVolumes makes volumes that claims may be bound to, some tied to a node
 // as local-path volumes are.
 func (g *generator) spareVolumes() {
-	for i := range g.IntN(5) {
+	for i := range g.IntN(6) {
 		pv := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("spare-%d", i), Labels: map[string]string{"kind": pick(g, []string{"fast", "slow"})}},
 			Spec: corev1.PersistentVolumeSpec{
-				StorageClassName: pick(g, []string{"static", "waits"}), Capacity: size(i + 1),
+				StorageClassName: pick(g, []string{"static", "static", "waits"}), Capacity: size(i + 1),
 				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			},
 			Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable},
@@ -137,7 +137,10 @@ func (g *generator) claim(i int, waiting bool) {
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 	}
 	defer func() { g.Others = append(g.Others, claim) }()
-	switch odd := g.IntN(60); odd {
+	if waiting && g.chance(40) {
+		claim.Spec.StorageClassName = new("static")
+	}
+	switch g.IntN(30) {
 	case 0:
 		claim.Status.Phase = corev1.ClaimLost
 	case 1:
@@ -181,11 +184,13 @@ func (g *generator) boundVolume(claim *corev1.PersistentVolumeClaim) *corev1.Per
 	if claim.Spec.StorageClassName != nil {
 		pv.Spec.StorageClassName = *claim.Spec.StorageClassName
 	}
-	switch g.IntN(4) {
+	switch g.IntN(5) {
 	case 0:
 		pv.Spec.HostPath = &corev1.HostPathVolumeSource{Path: "/data"}
 	case 1:
 		pv.Spec.AzureDisk = &corev1.AzureDiskVolumeSource{DiskName: pv.Name, DataDiskURI: "/disks/" + pick(g, []string{"x", "y"})}
+	case 2:
+		pv.Spec.Cinder = &corev1.CinderPersistentVolumeSource{VolumeID: pick(g, []string{"x", "y"})}
 	default:
 		pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: pick(g, []string{ownDriver, diskDriver}), VolumeHandle: "/disks/" + pick(g, []string{"x", "y", "z"})}
 	}
@@ -255,6 +260,9 @@ func limitNode(g *generator, n *corev1.Node) {
 			driver.Allocatable = &storagev1.VolumeNodeResources{Count: new(int32(g.IntN(4)))}
 		}
 		csi.Spec.Drivers = append(csi.Spec.Drivers, driver)
+	}
+	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok && g.chance(50) {
+		n.Labels["topology.cinder.csi.openstack.org/zone"] = zone
 	}
 	if g.chance(50) {
 		csi.Annotations = map[string]string{corev1.MigratedPluginsAnnotationKey: "kubernetes.io/azure-disk,kubernetes.io/cinder"}

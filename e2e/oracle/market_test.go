@@ -45,7 +45,7 @@ type marketPool struct {
 // generateMarket returns the market of that seed. What a pod may ask for is
 // what the planner has to place by.
 func generateMarket(seed uint64) *market {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1))}
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), nominates: true}
 	wishes := []string{"selector", "affinity", "taints", "ports", "spread", "podaffinity", "antiaffinity"}
 	g.Shuffle(len(wishes), func(i, j int) { wishes[i], wishes[j] = wishes[j], wishes[i] })
 	g.on = wishes[:g.IntN(4)]
