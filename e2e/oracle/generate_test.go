@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 
@@ -22,6 +23,9 @@ type rule struct {
 
 var rules = map[string]rule{}
 
+// intricate are rules with so many cases that they come more often.
+var intricate = []string{"spread", "spread", "spread", "podaffinity", "antiaffinity", "unbound"}
+
 // generator makes one cluster.
 type generator struct {
 	*rand.Rand
@@ -39,9 +43,7 @@ type generator struct {
 // these a third of the clusters have one, a third two and a third many.
 func generate(seed uint64, names []string) *cluster {
 	if len(names) == 0 {
-		for name := range rules {
-			names = append(names, name)
-		}
+		names = slices.AppendSeq(slices.Clone(intricate), maps.Keys(rules))
 	}
 	names = slices.Sorted(slices.Values(names))
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
@@ -54,6 +56,7 @@ func generate(seed uint64, names []string) *cluster {
 	default:
 		g.on = names[:1+g.IntN(len(names))]
 	}
+	g.on = slices.Compact(slices.Sorted(slices.Values(g.on)))
 	for _, name := range namespaces {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}}
 		if g.chance(50) {
