@@ -24,6 +24,8 @@ import (
 type live struct {
 	client *fake.Clientset
 	pods   clienttesting.ObjectTracker
+	// nodes is how many nodes the scheduler knows.
+	nodes func() int
 	// version is the newest resource version; the fake gives none, and without
 	// one a scheduler takes an update for a repetition.
 	version atomic.Int64
@@ -46,6 +48,7 @@ func startLive(t *testing.T, objects []runtime.Object) *live {
 		stop()
 		t.Fatal(err)
 	}
+	l.nodes = s.Cache.NodeCount
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	if err := s.WaitForHandlersSync(ctx); err != nil {
@@ -139,9 +142,23 @@ func unschedulable(p *corev1.Pod) string {
 	return p.Status.Conditions[i].Message
 }
 
-func (l *live) addNode(n *corev1.Node) error {
-	_, err := l.client.CoreV1().Nodes().Create(context.Background(), n, metav1.CreateOptions{})
-	return err
+// addNodes adds nodes, and returns once the scheduler knows them: it would not
+// try one that a pod is nominated for otherwise.
+func (l *live) addNodes(ctx context.Context, nodes []*corev1.Node) error {
+	want := l.nodes() + len(nodes)
+	for _, n := range nodes {
+		if _, err := l.client.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	for l.nodes() < want {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func (l *live) remove(p *corev1.Pod) error {

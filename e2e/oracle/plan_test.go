@@ -20,9 +20,6 @@ var marketsFlag = flag.Int("oracle.markets", 300, "number of generated clusters 
 // TestPlan carries out plans: what is released the scheduler places in one go,
 // and what is bought it fills, so that in the end every pod has run for which
 // the first plan had a place. Pods end only when nothing else is left to do.
-// Where several rules about other pods meet, the order in which the scheduler
-// takes the pods can still keep one of them out for a while: one market in a
-// hundred may come to that.
 func TestPlan(t *testing.T) {
 	first := *seedFlag
 	if first == 0 {
@@ -47,12 +44,8 @@ func TestPlan(t *testing.T) {
 		}
 	})
 	t.Logf("%+v", total)
-	if len(failures) > *marketsFlag/100 {
+	if len(failures) > 0 {
 		t.Errorf("%d of %d markets went wrong; the first:\n%s", len(failures), *marketsFlag, failures[0])
-	}
-	for _, f := range failures {
-		first, _, _ := strings.Cut(f, "\n---")
-		t.Log(first)
 	}
 	if *marketsFlag >= 300 && (total.Released == 0 || total.Bought == 0) {
 		t.Error("nothing was released or nothing was bought")
@@ -153,18 +146,18 @@ func (m *market) release(t *testing.T, l *live, releases []capacity.Release, rou
 // grow buys the machines, which are ready nodes at once.
 func (m *market) grow(t *testing.T, l *live, grows []capacity.Grow) int {
 	t.Helper()
-	bought := 0
+	var bought []*corev1.Node
 	for _, g := range grows {
 		for _, p := range m.pools {
 			for p.Name == g.Pool && p.Capacity < g.To {
-				if err := l.addNode(m.buy(p)); err != nil {
-					t.Fatal(err)
-				}
-				bought++
+				bought = append(bought, m.buy(p))
 			}
 		}
 	}
-	return bought
+	if err := l.addNodes(t.Context(), bought); err != nil {
+		t.Fatal(err)
+	}
+	return len(bought)
 }
 
 // finish ends all pods of jobs that run, and returns how many.
