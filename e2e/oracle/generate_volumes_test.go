@@ -95,8 +95,8 @@ func (g *generator) spareVolumes() {
 		pv := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("spare-%d", i), Labels: map[string]string{"kind": pick(g, []string{"fast", "slow"})}},
 			Spec: corev1.PersistentVolumeSpec{
-				StorageClassName: pick(g, []string{"static", "static", "waits"}), Capacity: size(i + 1),
-				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+				StorageClassName: pick(g, []string{"static", "static", "waits"}), Capacity: size(i + 5),
+				AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce, corev1.ReadWriteOncePod},
 			},
 			Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable},
 		}
