@@ -217,7 +217,8 @@ func counted(counts []Count, c *Class, n int) []Count {
 type Verdict struct {
 	// Why is a constant for each rule, "" if the pod may go there.
 	Why string
-	// Lasting is true if no pod planned anywhere can change that.
+	// Lasting is true if no pod planned anywhere can change that, but for one that
+	// uses a volume which is attached already.
 	Lasting bool
 }
 

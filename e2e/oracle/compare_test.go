@@ -132,6 +132,9 @@ func (x *comparison) consistent(p planned, now fit.Verdict, when string) {
 		return
 	}
 	switch name := x.Incoming[p.pod].Name; {
+	case before.Why == "too many volumes":
+		// The scheduler counts a volume twice that is attached though no pod uses
+		// it. A planned pod that does ends that: the one case of its kind.
 	case before.Lasting:
 		x.disagree("Lasting", "%s on %s, %s: the refusal %q was to last", name, x.Nodes[p.node].Name, when, before.Why)
 	case before.version == version:

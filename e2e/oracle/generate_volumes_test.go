@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -201,6 +202,8 @@ func (g *generator) boundVolume(claim *corev1.PersistentVolumeClaim) *corev1.Per
 	return pv
 }
 
+// useClaims gives the pod claims. It names none twice: two free volumes would be
+// chosen for such a claim, and which of them counts later is left to chance.
 func useClaims(g *generator, p *corev1.Pod) {
 	for range g.IntN(3) {
 		v := corev1.Volume{Name: fmt.Sprintf("v%d", len(p.Spec.Volumes))}
@@ -208,7 +211,10 @@ func useClaims(g *generator, p *corev1.Pod) {
 			g.ephemeral(p, &v)
 		} else {
 			claims := all(&g.cluster, func(c *corev1.PersistentVolumeClaim) bool {
-				return c.Labels == nil && (len(p.Spec.Volumes) == 0 || c.Namespace == p.Namespace)
+				named := slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+					return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == c.Name
+				})
+				return c.Labels == nil && !named && (len(p.Spec.Volumes) == 0 || c.Namespace == p.Namespace)
 			})
 			if len(claims) == 0 {
 				continue
