@@ -33,6 +33,11 @@ func TestPodsThatOthersKeepOff(t *testing.T) {
 			in:   snapshot(pools(full), nodes(node("n1")), pod("lonely", 1, besideNobody, aged(time.Hour)), pod("small", 2)),
 			want: []string{"release small to n1", "lonely waits: PoolAtMaximum"},
 		},
+		"nor for a gang that cannot take it either": {
+			in: snapshot(pools(full), nodes(node("n1")), pod("lonely-0", 1, besideNobody, aged(time.Hour), gang("g", 2)),
+				pod("lonely-1", 1, besideNobody, aged(time.Hour), gang("g", 2)), pod("small", 2)),
+			want: []string{"release small to n1", "lonely-0 waits: PoolAtMaximum", "lonely-1 waits: PoolAtMaximum"},
+		},
 		"nor is one whose work will end": {
 			in: snapshot(pools(full), nodes(node("n1")), pod("r", 2, on("n1"), endsIn(time.Hour)),
 				pod("lonely", 7, besideNobody, aged(time.Hour)), pod("small", 2)),

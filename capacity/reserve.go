@@ -25,7 +25,7 @@ func (p *planner) reserve(r run) {
 	var chosen []*bin
 	room := map[*bin]int{}
 	for _, m := range u.members {
-		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) && (u.gang || !p.inVain(b, m.kind.Class)) })
+		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) && p.hopes(u, b, m.kind.Class) })
 		if i < 0 {
 			if r.kind != nil {
 				r.kind.tooLarge = true
@@ -71,6 +71,17 @@ func (p *planner) couldHold(b *bin, k *kind, n int) bool {
 		return false
 	}
 	return b.place.Free.Add(b.node.load().Batch).Count(k.Requests, n) >= n
+}
+
+// hopes reports whether it is worth to keep the bin free for the unit's pod of the
+// class. A gang may need many machines, some of them free already, and may bring
+// the pods that its own have to be near.
+func (p *planner) hopes(u *unit, b *bin, class *fit.Class) bool {
+	if !u.gang {
+		return !p.inVain(b, class)
+	}
+	brings := func(m *member) bool { return class.Seeks(m.kind.Class) }
+	return slices.ContainsFunc(u.members, brings) || !p.world.Misses(b.place, class)
 }
 
 // inVain reports whether no end of work on the bin brings a pod of the class any

@@ -151,6 +151,10 @@ func (c *Compiler) nearRule(class *Class, pod *corev1.Pod) *nearRule {
 	return rule
 }
 
+// Seeks reports whether pods of the other class are among those that one of the
+// class has to be near.
+func (c *Class) Seeks(other *Class) bool { return c.near != nil && c.near.who.picks(other) }
+
 // badSelector is why no node takes a pod that has a selector without meaning.
 const badSelector = "a selector that cannot be parsed"
 

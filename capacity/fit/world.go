@@ -218,7 +218,8 @@ type Verdict struct {
 	// Why is a constant for each rule, "" if the pod may go there.
 	Why string
 	// Lasting is true if no pod planned anywhere can change that, but for one that
-	// uses a volume which is attached already.
+	// uses a volume which is attached already or a claim of this pod which is not
+	// bound yet.
 	Lasting bool
 }
 

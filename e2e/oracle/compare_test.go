@@ -134,12 +134,30 @@ func (x *comparison) consistent(p planned, now fit.Verdict, when string) {
 	switch name := x.Incoming[p.pod].Name; {
 	case before.Why == "too many volumes":
 		// The scheduler counts a volume twice that is attached though no pod uses
-		// it. A planned pod that does ends that: the one case of its kind.
+		// it. A planned pod that does ends that.
+	case before.Why == "a volume cannot be provisioned" && x.shares(p.pod):
+		// Of its claims the scheduler binds the smallest first, which may take the
+		// only volume that would do for another one. A planned pod that has the
+		// smallest bound to a different volume ends that.
 	case before.Lasting:
 		x.disagree("Lasting", "%s on %s, %s: the refusal %q was to last", name, x.Nodes[p.node].Name, when, before.Why)
 	case before.version == version:
 		x.disagree("Version", "%s on %s, %s: the refusal %q ended without a new version", name, x.Nodes[p.node].Name, when, before.Why)
 	}
+}
+
+// shares reports whether a claim of the pod is one of another pod's too.
+func (x *comparison) shares(i int) bool {
+	uses := func(p *corev1.Pod, claim string) bool {
+		return p.Namespace == x.Incoming[i].Namespace && slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim
+		})
+	}
+	return slices.ContainsFunc(x.Incoming[i].Spec.Volumes, func(v corev1.Volume) bool {
+		return v.PersistentVolumeClaim != nil && slices.ContainsFunc(x.put, func(p planned) bool {
+			return p.pod != i && uses(x.Incoming[p.pod], v.PersistentVolumeClaim.ClaimName)
+		})
+	})
 }
 
 // place puts the pod on the node for both. If Tidegate says that others of its

@@ -90,8 +90,10 @@ func size(i int) corev1.ResourceList {
 }
 
 // spareVolumes makes volumes that claims may be bound to, some tied to a node
-// as local-path volumes are.
+// as local-path volumes are. No two are kept for the same claim: the scheduler
+// would take whichever its cache lists first.
 func (g *generator) spareVolumes() {
+	kept := g.Perm(claimCount)
 	for i := range g.IntN(6) {
 		pv := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("spare-%d", i), Labels: map[string]string{"kind": pick(g, []string{"fast", "slow"})}},
@@ -105,7 +107,7 @@ func (g *generator) spareVolumes() {
 			pv.Status.Phase = corev1.VolumeReleased
 		}
 		if g.chance(15) {
-			pv.Spec.ClaimRef = &corev1.ObjectReference{Namespace: pick(g, namespaces), Name: fmt.Sprintf("claim-%d", g.IntN(claimCount))}
+			pv.Spec.ClaimRef = &corev1.ObjectReference{Namespace: pick(g, namespaces), Name: fmt.Sprintf("claim-%d", kept[i])}
 		}
 		g.tie(pv)
 		g.Others = append(g.Others, pv)

@@ -25,6 +25,7 @@ import (
 type market struct {
 	cluster
 	pools    []*marketPool
+	ended    []*corev1.Pod
 	gangs    map[types.UID]gangOf
 	compiler *fit.Compiler
 	now      time.Time

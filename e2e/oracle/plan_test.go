@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
@@ -183,15 +185,13 @@ func (m *market) finish(t *testing.T, l *live) int {
 	return running
 }
 
-// unplaced are the pods that were planned and have not run. Those that have to
-// be with others may have missed these, which have ended since: older pods may
-// take a machine that was not bought for them.
+// unplaced are the pods that were planned and have not run.
 func (m *market) unplaced(t *testing.T, l *live, planned map[types.UID]capacity.Placement, reasons []capacity.Reason) []string {
 	t.Helper()
 	var left []string
 	for _, p := range m.current(t, l) {
 		placement, ok := planned[p.UID]
-		if ok && p.Spec.NodeName == "" && (p.Spec.Affinity == nil || p.Spec.Affinity.PodAffinity == nil) {
+		if ok && p.Spec.NodeName == "" && !m.missed(t, p) {
 			why := ""
 			if i := slices.IndexFunc(reasons, func(r capacity.Reason) bool { return r.UID == p.UID }); i >= 0 {
 				why = reasons[i].Text
@@ -200,4 +200,20 @@ func (m *market) unplaced(t *testing.T, l *live, planned map[types.UID]capacity.
 		}
 	}
 	return left
+}
+
+// missed reports whether the pod has to be near one that has ended: older pods
+// may take a machine that was not bought for them, and whoever waits for the
+// next one may come too late.
+func (m *market) missed(t *testing.T, p *corev1.Pod) bool {
+	t.Helper()
+	info, err := framework.NewPodInfo(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terms := info.GetRequiredAffinityTerms()
+	return len(terms) > 0 && slices.ContainsFunc(m.ended, func(ended *corev1.Pod) bool {
+		namespace := first(&m.cluster, func(n *corev1.Namespace) bool { return n.Name == ended.Namespace })
+		return !slices.ContainsFunc(terms, func(t fwk.AffinityTerm) bool { return !t.Matches(ended, namespace.Labels) })
+	})
 }
