@@ -26,6 +26,23 @@ func besideNobody(p *Pod) {
 	}}, "")
 }
 
+// apart makes a pod that shares its node with no other one like it.
+func apart(p *Pod) {
+	requests := p.Class.Requests.List()
+	delete(requests, corev1.ResourcePods)
+	like := map[string]string{"app": "apart"}
+	compile := func() {
+		p.Class = compiler.Class(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: like}, Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}},
+			Affinity: &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+				LabelSelector: &metav1.LabelSelector{MatchLabels: like}, TopologyKey: corev1.LabelHostname,
+			}}}},
+		}}, "")
+	}
+	compile()
+	compile() // now that its label is known to matter
+}
+
 func TestPodsThatOthersKeepOff(t *testing.T) {
 	full := poolOf("agents", 1, running("n1"), bounds(0, 1))
 	scenarios{
@@ -37,6 +54,11 @@ func TestPodsThatOthersKeepOff(t *testing.T) {
 			in: snapshot(pools(full), nodes(node("n1")), pod("lonely-0", 1, besideNobody, aged(time.Hour), gang("g", 2)),
 				pod("lonely-1", 1, besideNobody, aged(time.Hour), gang("g", 2)), pod("small", 2)),
 			want: []string{"release small to n1", "lonely-0 waits: PoolAtMaximum", "lonely-1 waits: PoolAtMaximum"},
+		},
+		"nor for one of which no two may share it": {
+			in: snapshot(pools(full), nodes(node("n1")), pod("apart-0", 1, apart, aged(time.Hour), gang("g", 2)),
+				pod("apart-1", 1, apart, aged(time.Hour), gang("g", 2)), pod("small", 2)),
+			want: []string{"release small to n1", "apart-0 waits: PoolAtMaximum", "apart-1 waits: PoolAtMaximum"},
 		},
 		"nor is one whose work will end": {
 			in: snapshot(pools(full), nodes(node("n1")), pod("r", 2, on("n1"), endsIn(time.Hour)),

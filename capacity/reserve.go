@@ -37,6 +37,9 @@ func (p *planner) reserve(r run) {
 			chosen = append(chosen, b)
 		}
 	}
+	if u.gang && !slices.ContainsFunc(chosen, func(b *bin) bool { return b.node.load().Batch.Pods > 0 }) {
+		return // it is not for want of room, and no end of work there changes anything
+	}
 	for _, b := range chosen {
 		b.reserved = u
 		b.pool.reserving = true
