@@ -78,6 +78,9 @@ const (
 	// RestartingAnnotation is the commitment to restart or to reimage a node's
 	// machine. Its value is a Restart.
 	RestartingAnnotation = Group + "/restarting"
+	// OutdatedAnnotation, "true" on a node, says that its machine lacks the scale
+	// set's latest model.
+	OutdatedAnnotation = Group + "/outdated"
 	// VMIDAnnotation records the VM that a node was mapped to.
 	VMIDAnnotation = Group + "/vmid"
 	// PoolLabel names the pool that a node belongs to.
@@ -150,6 +153,10 @@ const (
 	// BufferTag is how many empty machines are kept in reserve: "2", or a share
 	// of those that have work, "10%".
 	BufferTag = "tidegate-buffer"
+	// MaxSurgeTag is how many machines with an outdated model are replaced at the
+	// same time although they are in use: "2", or a share of the pool's machines,
+	// "10%".
+	MaxSurgeTag = "tidegate-max-surge"
 	// PriceTag is the price of one machine per hour, a decimal number in the
 	// user's currency.
 	PriceTag = "tidegate-price-per-hour"

@@ -90,6 +90,10 @@ func serverRole(node *corev1.Node) string {
 	return ""
 }
 
+// Outdated reports whether the node's machine is known to lack the scale set's
+// latest model.
+func Outdated(node *corev1.Node) bool { return node.Annotations[OutdatedAnnotation] == "true" }
+
 // ShortDuration rounds d the way Tidegate's messages show it, coarse enough
 // that a text does not change with every second.
 func ShortDuration(d time.Duration) string {

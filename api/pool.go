@@ -30,17 +30,33 @@ type PoolSettings struct {
 	IdleAfter *time.Duration
 	// PricePerHour of one machine; 0 means unknown.
 	PricePerHour float64
-	// Buffer is what is kept in reserve.
-	Buffer Buffer
+	// Buffer is what is kept in reserve, in empty machines or percent of those
+	// that have work.
+	Buffer Share
+	// MaxSurge is how many outdated machines are replaced at a time, in machines or
+	// percent of all.
+	MaxSurge Share
 	// Labels, Taints and Resources describe a node of an empty pool.
 	Labels    map[string]string
 	Taints    []corev1.Taint
 	Resources corev1.ResourceList
 }
 
-// Buffer is how many empty machines a pool keeps in reserve, as a number or as
-// a percentage of the machines that have work; the other one is 0.
-type Buffer struct{ Machines, Percent int }
+// DefaultMaxSurge is how many outdated machines are replaced at a time where no
+// tag says so. With one at a time a broken model is noticed before it has cost
+// more than one machine.
+const DefaultMaxSurge = 1
+
+// Share is a number of machines, or a percentage of machines; the other one is 0.
+type Share struct{ Machines, Percent int }
+
+// Of returns how many machines the share is of so many, rounded up.
+func (s Share) Of(machines int) int {
+	if s.Percent == 0 {
+		return s.Machines
+	}
+	return (machines*s.Percent + 99) / 100
+}
 
 // ParsePoolTags reads a scale set's tags. A bad value is reported and
 // otherwise treated as not said: the settings are usable even when err is not
@@ -86,25 +102,28 @@ func ParsePoolTags(tags map[string]string) (PoolSettings, error) {
 			s.PricePerHour = p
 		}
 	}
-	s.Buffer, err = parseBuffer(tags)
+	s.Buffer, err = parseShare(tags, BufferTag, Share{}, "nothing is kept in reserve")
+	errs = append(errs, err)
+	s.MaxSurge, err = parseShare(tags, MaxSurgeTag, Share{Machines: DefaultMaxSurge}, "one machine is replaced at a time")
 	errs = append(errs, err, s.parseTemplate(tags))
 	return s, errors.Join(errs...)
 }
 
-func parseBuffer(tags map[string]string) (Buffer, error) {
-	v, ok := tags[BufferTag]
+// parseShare reads a tag; instead says what the default for a bad value means.
+func parseShare(tags map[string]string, tag string, fallback Share, instead string) (Share, error) {
+	v, ok := tags[tag]
 	if !ok {
-		return Buffer{}, nil
+		return fallback, nil
 	}
 	number, percent := strings.CutSuffix(v, "%")
 	n, err := strconv.Atoi(number)
 	switch {
 	case err != nil || n < 0 || n > maxPoolSize:
-		return Buffer{}, fmt.Errorf("tag %s=%q: want a number of machines such as \"2\" or a share such as \"10%%\", nothing is kept in reserve", BufferTag, v)
+		return fallback, fmt.Errorf("tag %s=%q: want a number of machines such as \"2\" or a share such as \"10%%\", %s", tag, v, instead)
 	case percent:
-		return Buffer{Percent: n}, nil
+		return Share{Percent: n}, nil
 	}
-	return Buffer{Machines: n}, nil
+	return Share{Machines: n}, nil
 }
 
 // parseTemplate reads Cluster Autoscaler's node-template tags. Azure forbids

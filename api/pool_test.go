@@ -13,7 +13,7 @@ import (
 func TestParsePoolTags(t *testing.T) {
 	const template = "k8s.io_cluster-autoscaler_node-template_"
 	defaults := func(change func(*PoolSettings)) PoolSettings {
-		s := PoolSettings{Max: DefaultPoolMax, Labels: map[string]string{}, Resources: corev1.ResourceList{}}
+		s := PoolSettings{Max: DefaultPoolMax, MaxSurge: Share{Machines: 1}, Labels: map[string]string{}, Resources: corev1.ResourceList{}}
 		if change != nil {
 			change(&s)
 		}
@@ -76,6 +76,14 @@ func TestParsePoolTags(t *testing.T) {
 			want:    defaults(nil),
 			wantErr: `tag tidegate-price-per-hour="NaN": want a positive number such as "0.38", vCPUs are compared instead`,
 		},
+		"a surge of machines": {tags: map[string]string{MaxSurgeTag: "3"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{Machines: 3} })},
+		"no surge":            {tags: map[string]string{MaxSurgeTag: "0"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{} })},
+		"a share of surge":    {tags: map[string]string{MaxSurgeTag: "25%"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{Percent: 25} })},
+		"a surge of all there are, and more": {
+			tags:    map[string]string{MaxSurgeTag: "lots"},
+			want:    defaults(nil),
+			wantErr: `tag tidegate-max-surge="lots": want a number of machines such as "2" or a share such as "10%", one machine is replaced at a time`,
+		},
 		"a taint without an effect": {
 			tags:    map[string]string{template + "taint_batch": "only"},
 			want:    defaults(nil),
@@ -94,6 +102,27 @@ func TestParsePoolTags(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.wantErr, message(err)); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestShareOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		share    Share
+		machines int
+		want     int
+	}{
+		"a number":                 {Share{Machines: 3}, 100, 3},
+		"a percentage":             {Share{Percent: 10}, 100, 10},
+		"rounded up":               {Share{Percent: 10}, 11, 2},
+		"of few at least one":      {Share{Percent: 10}, 1, 1},
+		"of none nothing":          {Share{Percent: 10}, 0, 0},
+		"nothing, whatever number": {Share{}, 100, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.share.Of(tc.machines); got != tc.want {
+				t.Errorf("%+v of %d is %d, want %d", tc.share, tc.machines, got, tc.want)
 			}
 		})
 	}

@@ -43,6 +43,8 @@ func ObserveOnly(published *corev1.ConfigMap) bool {
 // PoolStatus describes one pool.
 type PoolStatus struct {
 	Name string `json:"name"`
+	// VMSize is the machine type of new machines.
+	VMSize string `json:"vmSize,omitempty"`
 	// Machines is the pool's capacity; Min and Max bound it.
 	Machines int `json:"machines"`
 	Min      int `json:"min"`

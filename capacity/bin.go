@@ -26,21 +26,21 @@ const (
 
 // bin is a place with room for pods.
 type bin struct {
-	tier    tier
-	node    *Node     // nil for a machine without a node
-	pool    *pool     // nil for a node outside every pool
-	zone    *zone     // of a machine without a node
-	due     time.Time // when a machine without a node should be ready
-	place   *fit.Place
-	stay    stay
-	room    float64 // what it has free before the plan
+	tier  tier
+	node  *Node     // nil for a machine without a node
+	pool  *pool     // nil for a node outside every pool
+	zone  *zone     // of a machine without a node
+	due   time.Time // when a machine without a node should be ready
+	place *fit.Place
+	stay  stay
+	room  float64 // what it has free before the plan
 	// later is what it will have free before the plan once the work that ends by
 	// itself has ended.
-	later fit.Resources
-	number  int     // in the order of the nodes' names
-	takes   bool    // pods may be placed here
-	plain   bool    // nothing is noted about the node
-	planned int     // pods placed here by this plan
+	later   fit.Resources
+	number  int  // in the order of the nodes' names
+	takes   bool // pods may be placed here
+	plain   bool // nothing is noted about the node
+	planned int  // pods placed here by this plan
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
 	spare    bool // it is kept as its pool's buffer
@@ -93,12 +93,13 @@ type stay struct {
 	pods int
 }
 
-// longestFirst orders by tier, and then by descending stay, so that the other
+// longestFirst orders by tier, outdated machines last, and then by descending stay, so that the other
 // nodes run dry. Of machines on their way the largest comes first, for which
 // the largest pods may have been the reason.
 func longestFirst(a, b *bin) int {
 	return cmp.Or(
 		cmp.Compare(a.tier, b.tier),
+		boolCompare(a.outdated(), b.outdated()),
 		-cmp.Compare(a.stay.rank, b.stay.rank),
 		-a.stay.ends.Compare(b.stay.ends),
 		-cmp.Compare(a.stay.pods, b.stay.pods),
@@ -154,6 +155,7 @@ func (p *planner) addBins(m *Memory) {
 		}
 		p.nodes[i] = r.bin
 		b := &p.nodes[i]
+		b.takes = b.takes && !p.rolling[b.node]
 		if b.place = p.world.Add(r.place); r.pool != none {
 			b.pool = p.pools[r.pool]
 			b.pool.count(b)

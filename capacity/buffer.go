@@ -28,17 +28,13 @@ func (p *planner) keepBuffers() {
 // bufferOf is how many machines the pool's buffer asks for: a number, or a
 // share of the machines that have work.
 func (p *planner) bufferOf(po *pool) int {
-	buffer := po.Settings.Buffer
-	if buffer.Percent == 0 {
-		return buffer.Machines
-	}
 	busy := 0
 	for _, b := range p.bins {
 		if b.pool == po && !b.empty() {
 			busy++
 		}
 	}
-	return (busy*buffer.Percent + 99) / 100
+	return po.Settings.Buffer.Of(busy)
 }
 
 // empty reports whether no work is on the machine or planned for it.

@@ -90,6 +90,9 @@ type Instance struct {
 	// Zone is where the machine runs, in the form of Pool.Zones; "" if it is
 	// not in a zone.
 	Zone string
+	// Outdated is true if the machine lacks the set's latest model: its size or
+	// image, for instance, were changed since it was bought.
+	Outdated bool
 	// Created is when the machine was bought; zero if unknown.
 	Created time.Time
 }

@@ -65,6 +65,9 @@ const (
 	// back, and StepReturn then ends the retirement.
 	StepRestart StepKind = "restart"
 	StepReturn  StepKind = "return"
+	// StepRecordModel notes on the node whether its machine is outdated, for the
+	// scheduler extender.
+	StepRecordModel StepKind = "record-model"
 	// StepForgetApproval is none of a retirement: it tidies up after an
 	// interruption.
 	StepForgetApproval StepKind = "forget-approval"

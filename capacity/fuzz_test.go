@@ -65,6 +65,7 @@ func anyPool(d *dice, name string) PoolState {
 	p.Settings.PricePerHour = float64(d.roll(3))
 	p.Growing, p.Listed = d.rarely(), !d.rarely()
 	p.Spot, p.Settings.Buffer.Machines, p.Settings.Buffer.Percent = d.rarely(), d.roll(2)*d.roll(2), d.roll(2)*30
+	p.Settings.MaxSurge.Machines = d.roll(3)
 	if d.rarely() {
 		headroom := d.roll(4)
 		p.Headroom, p.Family, p.VCPUs = &headroom, pick(d, "", "D"), pick(d, 0, 8)
@@ -99,7 +100,7 @@ func anyNode(d *dice, s *Snapshot, name string) Node {
 	n.Allocatable = anySize(d, 4, 8)
 	n.Created = now.Add(-pick(d, time.Hour, time.Minute))
 	server := func(n *Node) { n.Server, n.Keep = d.rarely(), "label control-plane" }
-	for _, change := range []func(*Node){server, keep, requested, unmapped, notAdopted, state(InstanceDeleting), state(InstanceStopped), held(time.Minute), outside,
+	for _, change := range []func(*Node){server, keep, requested, unmapped, notAdopted, state(InstanceDeleting), state(InstanceStopped), oldModel, held(time.Minute), outside,
 		tainted(corev1.Taint{Key: "team", Effect: corev1.TaintEffectNoSchedule})} {
 		if d.rarely() {
 			change(&n)

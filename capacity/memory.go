@@ -44,6 +44,7 @@ func (m *Memory) Plan(s Snapshot) Decision {
 	p.release()
 	p.grow()
 	p.shrink()
+	p.roll()
 	p.retire()
 	p.approve()
 	p.explain()

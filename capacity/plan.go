@@ -62,6 +62,7 @@ type planner struct {
 	// allJoined is true once every kind has its family.
 	allJoined bool
 	stepped   map[*Node]bool // nodes whose next step is decided
+	rolling   map[*Node]bool // see rolling
 }
 
 // pool is a PoolState in the planning.
@@ -107,6 +108,7 @@ func newPlanner(s Snapshot, m *Memory) *planner {
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
+	p.rolling = p.findRolling()
 	p.addBins(m)
 	return p
 }

@@ -43,6 +43,8 @@ func (p *planner) advance(n *Node, po *pool) {
 		}
 	case n.Requested != "" && veto(n, po) == "":
 		p.step(n, Step{Kind: StepMark, Why: requestedWhy(n.Requested)})
+	case n.Outdated != n.Instance.Outdated && n.mapped():
+		p.step(n, Step{Kind: StepRecordModel, Why: modelWhy(n.Instance.Outdated)})
 	}
 }
 
@@ -76,7 +78,7 @@ func (p *planner) takenBack(n *Node, po *pool) bool {
 // retiring decides for a node that goes on with its retirement.
 func (p *planner) retiring(n *Node, po *pool) {
 	idle := po.IdleAfter()
-	if n.Requested != "" {
+	if n.Requested != "" || p.rolling[n] {
 		idle = 0 // as soon as it is empty
 	}
 	if n.Fence != "" {

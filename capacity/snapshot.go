@@ -107,6 +107,8 @@ type Node struct {
 	// and BootID that of the machine's present run.
 	Restart *api.Restart
 	BootID  string
+	// Outdated is whether the node says of its machine that it is; see Instance.
+	Outdated bool
 	// MissingSince is the number of the first list of the pool's machines, of
 	// those without a break up to the latest, that lacks the recorded one; 0 if
 	// it is there.
@@ -223,6 +225,7 @@ func (s *Snapshot) SetPods(pods []*Pod) {
 // else is noted: no step is due for it but a first mark.
 func (n *Node) plain() bool {
 	return n.Ready && n.mapped() && n.Keep == "" && n.Requested == "" && n.Retirement == nil && n.Fence == "" && n.Deleting == "" && n.Restart == nil &&
+		n.Outdated == n.Instance.Outdated &&
 		len(n.Interruptions) == 0 && len(n.Approved) == 0
 }
 

@@ -136,6 +136,9 @@ func staying(n *corev1.Node, work []*corev1.Pod) (MachineState, string) {
 	slices.Sort(pins)
 	switch len(pins) {
 	case 0:
+		if api.Outdated(n) {
+			return state, "outdated: its machine lacks the scale set's latest model"
+		}
 		return state, ""
 	case 1:
 		return state, "pinned by pod " + pins[0] + ", which does not end by itself"

@@ -33,6 +33,7 @@ func TestMachineStates(t *testing.T) {
 		"busy":                    {node: agent(), pods: []*corev1.Pod{batchPod("a", on("agents000001")), batchPod("b", on("agents000002"))}, want: Machine{State: Busy, Pods: 1, Since: noon}},
 		"pinned":                  {node: agent(), pods: []*corev1.Pod{batchPod("coredns", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 1, Since: noon, Reason: "pinned by pod work/coredns, which does not end by itself"}},
 		"pinned by two":           {node: agent(), pods: []*corev1.Pod{batchPod("b", forEver, on("agents000001")), batchPod("a", forEver, on("agents000001"))}, want: Machine{State: Busy, Pods: 2, Since: noon, Reason: "pinned by 2 pods that do not end by themselves, such as work/a"}},
+		"outdated":                {node: agent(annotated(api.OutdatedAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "outdated: its machine lacks the scale set's latest model"}},
 		"kept":                    {node: agent(annotated(api.KeepAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "kept: annotation tidegate.io/keep"}},
 		"asked to go":             {node: agent(annotated(api.RetireAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "an operator asked to delete its machine"}},
 		"asked for no known fate": {node: agent(annotated(api.RetireAnnotation, "repaint")), want: Machine{State: Idle, Since: noon, Reason: `annotation tidegate.io/retire="repaint": want "delete", "restart" or "reimage"`}},

@@ -17,8 +17,11 @@ import (
 type Stay int
 
 const (
+	// Outdated: the node goes as soon as its pods have ended, and the sooner the
+	// better: its machine lacks the scale set's latest model.
+	Outdated Stay = iota - 1
 	// Leaves: the node goes as soon as its pods have ended.
-	Leaves Stay = iota
+	Leaves
 	// Pinned: the pool's node carries a pod that does not end by itself.
 	Pinned
 	// Permanent: the node is outside every pool, or somebody forbade to retire
@@ -44,7 +47,7 @@ type Outlook struct {
 // to nodes that are pinned already, and pins another one last of all. A batch
 // pod costs nothing on either kind, but leaves the room on permanent nodes to
 // those that would pin a machine for lack of it: pinned nodes come first. Then,
-// for both, nodes by their expected end, the latest first; among equals the
+// for both, nodes of the latest model before outdated ones, by their expected end, the latest first; among equals the
 // fuller one, so that pods are packed.
 //
 // Only the top of the list matters for a choice, so scores fall with the
@@ -103,10 +106,13 @@ func outlookOf(node *corev1.Node, tenants map[cache.ObjectName]tenant, now time.
 			o.End = end
 		}
 	}
+	if api.Outdated(node) {
+		o.Stay = Outdated
+	}
 	if node.Labels[api.PoolLabel] == "" || api.KeepReason(node) != "" {
 		o.Stay = Permanent
 	}
-	if o.Stay != Leaves {
+	if o.Stay > Leaves {
 		o.End = now // its pods' ends decide nothing
 	}
 	o.Requested = max(

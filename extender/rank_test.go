@@ -33,6 +33,8 @@ func TestScores(t *testing.T) {
 		"the latest end first":                  {nodes: []Outlook{in(time.Minute), in(time.Hour), in(0)}, batch: true, want: []int64{4, 10, 0}},
 		"equal ends: the fuller first":          {nodes: []Outlook{full(in(0), 0.2), full(in(0), 0.7)}, want: []int64{0, 10}},
 		"a later end beats a fuller node":       {nodes: []Outlook{full(in(time.Minute), 0.9), in(time.Hour)}, want: []int64{0, 10}},
+		"an outdated one last of all":           {nodes: []Outlook{{Stay: Outdated, End: noon.Add(time.Hour)}, in(0)}, batch: true, want: []int64{0, 10}},
+		"long-lived: outdated last of all":      {nodes: []Outlook{{Stay: Outdated, End: noon.Add(time.Hour)}, in(0), pinned}, want: []int64{0, 4, 10}},
 		"equals share the better rank":          {nodes: []Outlook{in(0), in(time.Hour), in(0)}, want: []int64{4, 10, 4}},
 		"nothing to choose: all alike, all ten": {nodes: []Outlook{in(0), in(0)}, want: []int64{10, 10}},
 	} {
@@ -63,6 +65,11 @@ func TestOutlookOf(t *testing.T) {
 	kept := newNode("kept")
 	kept.Annotations = map[string]string{api.KeepAnnotation: "true"}
 
+	outdated := newNode("outdated")
+	outdated.Annotations = map[string]string{api.OutdatedAnnotation: "true"}
+	outdatedAndKept := newNode("outdated-and-kept")
+	outdatedAndKept.Annotations = map[string]string{api.OutdatedAnnotation: "true", api.KeepAnnotation: "true"}
+
 	started := func(p *corev1.Pod, ago time.Duration) *corev1.Pod {
 		p.Status.StartTime = &metav1.Time{Time: noon.Add(-ago)}
 		return p
@@ -87,6 +94,8 @@ func TestOutlookOf(t *testing.T) {
 		"empty":                          {node: newNode("n"), want: Outlook{Stay: Leaves, End: noon}},
 		"outside every pool":             {node: outsidePool, pods: []*corev1.Pod{hinted}, want: Outlook{Stay: Permanent, End: noon, Requested: 0.25}},
 		"kept by an annotation":          {node: kept, want: Outlook{Stay: Permanent, End: noon}},
+		"outdated, whatever it carries":  {node: outdated, pods: []*corev1.Pod{hinted, newPod("web")}, want: Outlook{Stay: Outdated, End: noon.Add(50 * time.Minute), Requested: 0.5}},
+		"outdated and kept":              {node: outdatedAndKept, want: Outlook{Stay: Permanent, End: noon}},
 		"a long-lived pod pins":          {node: newNode("n"), pods: []*corev1.Pod{newPod("web")}, want: Outlook{Stay: Pinned, End: noon, Requested: 0.25}},
 		"a DaemonSet's pod does not pin": {node: newNode("n"), pods: []*corev1.Pod{ownedBy(newPod("lb"), "apps/v1", "DaemonSet")}, want: Outlook{Stay: Leaves, End: noon, Requested: 0.25}},
 		"a mirror pod does not pin":      {node: newNode("n"), pods: []*corev1.Pod{mirror}, want: Outlook{Stay: Leaves, End: noon, Requested: 0.25}},

@@ -244,3 +244,39 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+// Another VM size is another model: machines that are there stay as they are.
+func TestAnotherSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := virtual(t, emulator.Config{ScaleSets: []emulator.ScaleSet{{Name: "agents", Capacity: 1}}})
+		sets, vms := w.clients(t, nil)
+		change := func(size string, capacity int64) error {
+			p, err := sets.BeginUpdate(t.Context(), group, "agents", armcompute.VirtualMachineScaleSetUpdate{
+				SKU: &armcompute.SKU{Name: to.Ptr(size), Capacity: to.Ptr(capacity)},
+			}, nil)
+			if err != nil {
+				return err
+			}
+			_, err = p.PollUntilDone(t.Context(), polling)
+			return err
+		}
+		wantError(t, change("Standard_X1", 2), http.StatusBadRequest, "InvalidParameter", "Standard_X1")
+		for _, size := range []string{"Standard_D16s_v5", "Standard_D16s_v5"} { // the second time it is no change
+			if err := change(size, 2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, vm := range w.cloud.VMs() {
+			shown, err := vms.Get(t.Context(), group, "agents", vm.InstanceID, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%s %d vCPU, latest model %t", *shown.SKU.Name, vm.Shape.VCPUs, *shown.Properties.LatestModelApplied))
+		}
+		want := []string{"Standard_D8s_v5 8 vCPU, latest model false", "Standard_D16s_v5 16 vCPU, latest model true"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("machines (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -165,6 +165,18 @@ func (c *Cloud) RemoveSet(name string) {
 	c.sets = slices.DeleteFunc(c.sets, func(other *scaleSet) bool { return other == s })
 }
 
+// ChangeModel gives a scale set another model, as somebody does who has another
+// image used: the machines that are there are outdated. An unknown name is no
+// error.
+func (c *Cloud) ChangeModel(name string) {
+	c.begin()
+	defer c.end()
+	if s, err := c.findSet(c.cfg.ResourceGroup, name); err == nil {
+		s.model++
+		s.etag = c.newETag()
+	}
+}
+
 // findInstance returns the machine, or the error that ARM answers to a read.
 func (c *Cloud) findInstance(group, name, id string) (*instance, *Error) {
 	s, err := c.findSet(group, name)

@@ -18,6 +18,7 @@ type scaleSet struct {
 	etag      string
 	created   time.Time
 	capacity  int
+	model     int // counts the changes to what new machines are like
 	nextID    int
 	instances []*instance  // oldest first
 	active    []*operation // in progress, oldest first
@@ -80,6 +81,10 @@ type instance struct {
 	zone         string
 	state, power string
 	created      time.Time
+	// size, shape and model are those of the set when the machine was bought.
+	size  string
+	shape Shape
+	model int
 	// boots and disks count the runs of its system and the disks it had.
 	boots, disks int
 	protection   *armcompute.VirtualMachineScaleSetVMProtectionPolicy
@@ -120,7 +125,7 @@ type VM struct {
 func (c *Cloud) vm(i *instance) VM {
 	return VM{
 		Set: i.set.Name, InstanceID: i.id, ResourceID: c.instanceID(i), VMID: i.vmID, ComputerName: i.computerName,
-		Size: i.set.Size, Shape: *i.set.Shape, Location: c.cfg.Location, Zone: i.zone, Spot: i.set.Spot,
+		Size: i.size, Shape: i.shape, Location: c.cfg.Location, Zone: i.zone, Spot: i.set.Spot,
 		Node: i.set.Node, Created: i.created, Boots: i.boots, Disks: i.disks,
 	}
 }
@@ -159,6 +164,7 @@ func (c *Cloud) newInstance(s *scaleSet, by string, how How) *instance {
 	i := &instance{
 		set: s, id: strconv.Itoa(id), vmID: c.newUUID(), computerName: computerName(s.Name, id),
 		state: creating, power: powerStarting, created: c.now, disks: 1,
+		size: s.Size, shape: *s.Shape, model: s.model,
 	}
 	if i.id == "0" && strings.EqualFold(s.Name, c.cfg.Master.ScaleSet) {
 		i.vmID = c.cfg.Master.VMID

@@ -14,8 +14,9 @@ type caller struct {
 	Effect
 }
 
-// update patches a set's capacity and tags. Everything else of the model is
-// accepted and has no effect.
+// update patches a set's capacity, VM size and tags. Everything else of the model
+// is accepted and has no effect. Another size leaves the machines that are there
+// as they are, outdated.
 func (c *Cloud) update(who caller, group, name string, patch armcompute.VirtualMachineScaleSetUpdate, ifMatch string) (armcompute.VirtualMachineScaleSet, *operation, *Error) {
 	c.begin()
 	defer c.end()
@@ -33,6 +34,14 @@ func (c *Cloud) update(who caller, group, name string, patch armcompute.VirtualM
 	}
 	if err := c.checkCapacity(s, want); err != nil {
 		return none, nil, err
+	}
+	if patch.SKU != nil && patch.SKU.Name != nil && *patch.SKU.Name != s.Size {
+		shape, ok := knownShapes[*patch.SKU.Name]
+		if !ok {
+			return none, nil, failure(http.StatusBadRequest, "InvalidParameter", "The value '%s' of parameter 'sku.name' is not a size that this emulator knows.", *patch.SKU.Name)
+		}
+		s.Size, s.Shape = *patch.SKU.Name, &shape
+		s.model++
 	}
 	if patch.Tags != nil {
 		s.Tags = map[string]string{}

@@ -67,15 +67,15 @@ func (c *Cloud) viewVM(i *instance, withInstanceView bool) armcompute.VirtualMac
 		Name:       to.Ptr(i.name()),
 		Type:       to.Ptr("Microsoft.Compute/virtualMachineScaleSets/virtualMachines"),
 		Location:   to.Ptr(c.cfg.Location),
-		SKU:        &armcompute.SKU{Name: to.Ptr(i.set.Size), Tier: to.Ptr("Standard")},
+		SKU:        &armcompute.SKU{Name: to.Ptr(i.size), Tier: to.Ptr("Standard")},
 		Properties: &armcompute.VirtualMachineScaleSetVMProperties{
 			VMID:               to.Ptr(i.vmID),
 			ProvisioningState:  to.Ptr(i.state),
 			TimeCreated:        to.Ptr(i.created.UTC()),
-			LatestModelApplied: to.Ptr(true),
+			LatestModelApplied: to.Ptr(i.model == i.set.model),
 			ProtectionPolicy:   i.protection,
 			OSProfile:          &armcompute.OSProfile{ComputerName: to.Ptr(i.computerName)},
-			HardwareProfile:    &armcompute.HardwareProfile{VMSize: to.Ptr(armcompute.VirtualMachineSizeTypes(i.set.Size))},
+			HardwareProfile:    &armcompute.HardwareProfile{VMSize: to.Ptr(armcompute.VirtualMachineSizeTypes(i.size))},
 		},
 	}
 	if i.zone != "" {

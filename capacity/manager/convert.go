@@ -144,6 +144,7 @@ func node(n *corev1.Node) capacity.Node {
 		Fence:      api.FenceToken(n),
 		Deleting:   n.Annotations[api.DeletingAnnotation],
 		Restart:    api.RestartOf(n),
+		Outdated:   api.Outdated(n),
 		BootID:     n.Status.NodeInfo.BootID,
 
 		Interruptions: api.Interruptions(n),

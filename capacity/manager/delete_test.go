@@ -75,6 +75,7 @@ func TestStepsOnAnOldPicture(t *testing.T) {
 	for _, kind := range []capacity.StepKind{
 		capacity.StepAdopt, capacity.StepMark, capacity.StepUnmark, capacity.StepRecordEmpty,
 		capacity.StepRecordBusy, capacity.StepFence, capacity.StepUnfence, capacity.StepForget,
+		capacity.StepReturn, capacity.StepRecordModel,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			w := newWorld(t, open404, interceptor.Funcs{}, fencedNode())
@@ -103,6 +104,7 @@ func TestWritesHaveFailpointsAndAreCounted(t *testing.T) {
 	for _, kind := range []capacity.StepKind{
 		capacity.StepAdopt, capacity.StepMark, capacity.StepUnmark, capacity.StepRecordEmpty, capacity.StepRecordBusy,
 		capacity.StepFence, capacity.StepUnfence, capacity.StepCommit, capacity.StepForget,
+		capacity.StepReturn, capacity.StepRecordModel,
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			var names []string

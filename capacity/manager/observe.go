@@ -67,7 +67,7 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 		switch {
 		case n.Instance.VMID == "":
 			unknown = unknown || !m.seen[n.UID]
-		case n.Ready && n.Recorded == n.Instance.VMID && !m.pools.learned(n.Pool):
+		case n.Ready && n.Recorded == n.Instance.VMID && !n.Instance.Outdated && !m.pools.learned(n.Pool):
 			m.pools.learn(n.Pool, shapeFromNode(n, n.Pool), 0)
 			learned = true
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -228,6 +229,9 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		if s.Growing {
 			pool.Capacity, pool.Settled = s.Capacity, false // what was read is older than the request under way
 		}
+		if s.VMSize != "" && s.VMSize != pool.VMSize {
+			s.resized(pool)
+		}
 		s.Pool = pool
 		if r.listed {
 			s.Listed, s.listed, s.outdated = true, p.now(), false
@@ -243,6 +247,21 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 			s.Listed = false // what was learned is kept, in case it comes back
 		}
 	}
+}
+
+// resized forgets what the nodes of the pool's former VM size offered, if the
+// cloud says what those of the new one will.
+func (s *poolState) resized(pool capacity.Pool) {
+	shape := shapeFromCloud(pool)
+	if shape == nil {
+		return
+	}
+	if s.Shape != nil {
+		labels := maps.Clone(s.Shape.Labels)
+		maps.Copy(labels, shape.Labels)
+		shape.Labels, shape.Taints = labels, s.Shape.Taints
+	}
+	s.Shape, s.learned = shape, false
 }
 
 // shown returns the machines with what requests of ours do to them. Lists of
@@ -353,7 +372,7 @@ func (p *pools) restore(status api.Status) {
 	defer p.mu.Unlock()
 	for _, published := range status.Pools {
 		s := &poolState{}
-		s.Name, s.BootTime = published.Name, defaultBootTime
+		s.Name, s.VMSize, s.BootTime = published.Name, published.VMSize, defaultBootTime
 		if boot := time.Duration(published.BootSeconds * float64(time.Second)); boot > 0 {
 			s.BootTime, s.SlowBoot, s.boots = boot, time.Duration(published.SlowBootSeconds*float64(time.Second)), []time.Duration{boot}
 		}

@@ -121,7 +121,7 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 	for i := range s.Pools {
 		p := &s.Pools[i]
 		pool := api.PoolStatus{
-			Name: p.Name, Machines: p.Capacity, Min: p.Settings.Min, Max: p.Settings.Max,
+			Name: p.Name, VMSize: p.VMSize, Machines: p.Capacity, Min: p.Settings.Min, Max: p.Settings.Max,
 			BootSeconds: p.BootTime.Seconds(), SlowBootSeconds: p.SlowBoot.Seconds(), State: p.Refused,
 		}
 		if s.Now.Before(p.AwayUntil) {

@@ -67,6 +67,13 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 		err = m.patch(ctx, node, s, func(n *corev1.Node) { m.fence(n, s.Why) })
 	case capacity.StepUnfence:
 		err = m.unfence(ctx, node, s)
+	case capacity.StepRecordModel:
+		err = m.patch(ctx, node, s, func(n *corev1.Node) {
+			delete(n.Annotations, api.OutdatedAnnotation)
+			if s.Instance.Outdated {
+				metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.OutdatedAnnotation, "true")
+			}
+		})
 	case capacity.StepForgetApproval:
 		err = m.patch(ctx, node, s, func(n *corev1.Node) { delete(n.Annotations, api.ApprovedAnnotation) })
 	case capacity.StepProve:
@@ -131,6 +138,7 @@ var pastTense = map[capacity.StepKind]string{
 	capacity.StepReturn:      "is no longer to be restarted",
 	capacity.StepForget:      "forgotten",
 
+	capacity.StepRecordModel:    "has another model",
 	capacity.StepForgetApproval: "has nothing approved any more",
 }
 
@@ -156,6 +164,9 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 	})
 	if err != nil {
 		return err
+	}
+	if s.Instance.Outdated {
+		return nil // the next machines will be others
 	}
 	converted := node(cached)
 	ready := readySince(cached)

@@ -70,6 +70,7 @@ var pools = map[string]map[string]string{
 	"keep":      nil,
 	"asked":     nil,
 	"again":     nil,
+	"roll":      {api.MinTag: "1"},
 	"strangers": nil,
 	"agent":     nil,
 	"preempt":   nil,
