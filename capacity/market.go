@@ -81,7 +81,11 @@ func (p *planner) joinAll() {
 
 // join finds the kind's family.
 func (p *planner) join(k *kind) {
-	k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
+	// What is asked of a pool is the same for many kinds.
+	if k.family = p.byWish[k.Wish()]; k.family == nil {
+		k.family = p.familyOf(func(po *pool) bool { return po.mismatch(k.Class) == "" })
+		p.byWish[k.Wish()] = k.family
+	}
 	k.fits = slices.ContainsFunc(k.family.pools, func(po *pool) bool { return po.offers.Holds(k.Requests) })
 	k.family.expect(k, k.pending)
 	k.family.kinds++

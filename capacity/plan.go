@@ -58,6 +58,7 @@ type planner struct {
 	order    []run
 	kinds    map[*fit.Class]*kind
 	families map[string]*family
+	byWish   map[*fit.Wish]*family
 	forSale  *family // all pools that may be bought from
 	// allJoined is true once every kind has its family.
 	allJoined bool
@@ -102,6 +103,7 @@ func newPlanner(s Snapshot, m *Memory) *planner {
 		held:     map[*Pod]*bin{},
 		kinds:    map[*fit.Class]*kind{},
 		families: map[string]*family{},
+		byWish:   map[*fit.Wish]*family{},
 		stepped:  map[*Node]bool{},
 	}
 	p.unbound = sorted(s.Waiting, ComparePods)

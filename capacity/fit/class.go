@@ -35,6 +35,7 @@ type Class struct {
 	tolerations []corev1.Toleration
 	features    *nodedeclaredfeatures.FeatureSet
 	volumes     *volumes
+	wish        *Wish
 
 	// What it shares with the other pods of a node.
 	ports []hostPort
@@ -49,6 +50,14 @@ type Class struct {
 	near    *nearRule
 	shunned []*term // required anti-affinity
 }
+
+// Wish is what pods ask of a node, and of its pool, whatever room and whatever
+// other pods it has. It is interned: classes with the same Wish are admitted by
+// the same nodes.
+type Wish struct{ _ int }
+
+// Wish returns the class's wish, nil for a class of pods that stand.
+func (c *Class) Wish() *Wish { return c.wish }
 
 // Prefers reports whether pods of the class like some places better than
 // others.

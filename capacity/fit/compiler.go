@@ -25,6 +25,8 @@ type Compiler struct {
 	Objects Objects
 
 	classes    map[string]*Class
+	wishes     map[string]*Wish
+	selectors  map[string]selector
 	selections map[string]*selection
 	terms      map[term]*term
 	watched    watched
@@ -36,6 +38,8 @@ type Compiler struct {
 func NewCompiler() *Compiler {
 	return &Compiler{
 		classes:    map[string]*Class{},
+		wishes:     map[string]*Wish{},
+		selectors:  map[string]selector{},
 		selections: map[string]*selection{},
 		terms:      map[term]*term{},
 		watched:    watched{},
@@ -51,6 +55,8 @@ func (c *Compiler) Len() int { return len(c.classes) }
 // Keep forgets every class that is not used any more.
 func (c *Compiler) Keep(used map[*Class]bool) {
 	maps.DeleteFunc(c.classes, func(_ string, class *Class) bool { return !used[class] })
+	c.wishes = map[string]*Wish{}
+	c.selectors = map[string]selector{}
 	c.selections = map[string]*selection{}
 	c.terms = map[term]*term{}
 	for class := range used {
@@ -85,6 +91,8 @@ func (c *Compiler) Class(pod *corev1.Pod, pool string) *Class {
 	c.compileVolumes(class, pod, false)
 
 	k := c.begin(class)
+	k.rules(spread, near)
+	wish := len(k.bytes)
 	k.text(pod.Spec.NodeName)
 	k.pairs(pod.Spec.NodeSelector)
 	k.tolerations(pod.Spec.Tolerations)
@@ -94,11 +102,14 @@ func (c *Compiler) Class(pod *corev1.Pod, pool string) *Class {
 		k.object(nodeAffinity)
 	}
 	features := featuresOf(&pod.Spec)
+	k.flag(!features.IsEmpty())
 	if !features.IsEmpty() {
 		k.text(features.String())
 	}
-	k.rules(spread, near)
+	k.text(class.Pool)
+	k.text(class.blocked)
 	return c.intern(class, func() {
+		class.wish = c.wish(class, k.bytes[wish:])
 		class.nodeName = pod.Spec.NodeName
 		class.tolerations = pod.Spec.Tolerations
 		class.spread, class.near = spread, near
@@ -145,8 +156,6 @@ func (c *Compiler) begin(class *Class) *key {
 	k := &c.scratch
 	k.bytes = k.bytes[:0]
 	k.resources(class.Requests)
-	k.text(class.Pool)
-	k.text(class.blocked)
 	k.flag(class.Unjudged)
 	k.flag(class.Looked)
 	k.text(class.namespace)
@@ -158,6 +167,19 @@ func (c *Compiler) begin(class *Class) *key {
 	}
 	class.volumes.key(k)
 	return k
+}
+
+// wish interns what the class asks of a node; volumes ask what no other class does.
+func (c *Compiler) wish(class *Class, key []byte) *Wish {
+	if class.volumes != nil {
+		return &Wish{}
+	}
+	known := c.wishes[string(key)]
+	if known == nil {
+		known = &Wish{}
+		c.wishes[string(key)] = known
+	}
+	return known
 }
 
 // intern returns the class that has the key already, or the new one once it is

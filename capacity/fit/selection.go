@@ -3,6 +3,7 @@ package fit
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,38 @@ type part struct {
 	everywhere bool
 	namespaces []string
 	labels     labels.Selector
+	text       string // the selector's own
+}
+
+// selector is a label selector that was parsed, and its text.
+type selector struct {
+	labels.Selector
+	text string
+}
+
+// parse parses a label selector, once for all pods that have one like it.
+func (c *Compiler) parse(s *metav1.LabelSelector) (selector, error) {
+	var k key
+	k.flag(s != nil)
+	if s != nil {
+		k.pairs(s.MatchLabels)
+		for i := range s.MatchExpressions {
+			e := &s.MatchExpressions[i]
+			k.text(e.Key)
+			k.text(string(e.Operator))
+			k.text(strings.Join(e.Values, "\n"))
+		}
+	}
+	known, ok := c.selectors[string(k.bytes)]
+	if !ok {
+		parsed, err := metav1.LabelSelectorAsSelector(s)
+		if err != nil {
+			return selector{}, err
+		}
+		known = selector{parsed, parsed.String()}
+		c.selectors[string(k.bytes)] = known
+	}
+	return known, nil
 }
 
 // picks reports whether the selection picks pods of the class.
@@ -70,7 +103,7 @@ func (c *Compiler) selection(parts ...part) *selection {
 	for _, p := range parts {
 		k.flag(p.everywhere)
 		k.text(lines(p.namespaces))
-		k.text(p.labels.String())
+		k.text(p.text)
 		k.flag(p.labels.Empty())
 	}
 	id := string(k.bytes)
@@ -87,23 +120,23 @@ func (c *Compiler) selection(parts ...part) *selection {
 
 // part compiles the pods that an affinity term of the pod looks at.
 func (c *Compiler) part(class *Class, pod *corev1.Pod, t *corev1.PodAffinityTerm) (part, error) {
-	selector, err := metav1.LabelSelectorAsSelector(t.LabelSelector)
+	picks, err := c.parse(t.LabelSelector)
 	if err != nil {
 		return part{}, fmt.Errorf("label selector of an affinity term: %w", err)
 	}
-	p := part{namespaces: t.Namespaces, labels: selector}
+	p := part{namespaces: t.Namespaces, labels: picks.Selector, text: picks.text}
 	if t.NamespaceSelector == nil {
 		if len(p.namespaces) == 0 {
 			p.namespaces = []string{pod.Namespace}
 		}
 		return p, nil
 	}
-	chosen, err := metav1.LabelSelectorAsSelector(t.NamespaceSelector)
+	chosen, err := c.parse(t.NamespaceSelector)
 	if err != nil {
 		return part{}, fmt.Errorf("namespace selector of an affinity term: %w", err)
 	}
 	if chosen.Empty() {
-		return part{everywhere: true, labels: selector}, nil
+		return part{everywhere: true, labels: picks.Selector, text: picks.text}, nil
 	}
 	if c.Objects == nil {
 		return p, nil

@@ -2,7 +2,6 @@ package fit
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 )
@@ -34,17 +33,17 @@ func (c *Compiler) spreadRules(class *Class, pod *corev1.Pod) []*spreadRule {
 		if constraint.WhenUnsatisfiable != corev1.DoNotSchedule {
 			continue
 		}
-		selector, err := spreadSelector(constraint, pod.Labels)
+		picks, err := c.spreadSelector(constraint, pod.Labels)
 		if err != nil {
 			class.blocked = badSelector
 			return nil
 		}
 		keys = append(keys, constraint.TopologyKey)
 		rules = append(rules, &spreadRule{
-			who:             c.selection(part{namespaces: []string{pod.Namespace}, labels: selector}),
+			who:             c.selection(part{namespaces: []string{pod.Namespace}, labels: picks.Selector, text: picks.text}),
 			key:             constraint.TopologyKey,
-			counts:          !selector.Empty(),
-			self:            selector.Matches(labels.Set(pod.Labels)),
+			counts:          !picks.Empty(),
+			self:            picks.Matches(labels.Set(pod.Labels)),
 			maxSkew:         int(constraint.MaxSkew),
 			minDomains:      int(ptr.Deref(constraint.MinDomains, 1)),
 			honoursAffinity: ptr.Deref(constraint.NodeAffinityPolicy, corev1.NodeInclusionPolicyHonor) == corev1.NodeInclusionPolicyHonor,
@@ -73,10 +72,10 @@ func (c *Compiler) spreadRules(class *Class, pod *corev1.Pod) []*spreadRule {
 
 // spreadSelector is the constraint's label selector, with the labels that it
 // says to take from the pod itself.
-func spreadSelector(constraint *corev1.TopologySpreadConstraint, own map[string]string) (labels.Selector, error) {
-	selector, err := metav1.LabelSelectorAsSelector(constraint.LabelSelector)
-	if err != nil {
-		return nil, err
+func (c *Compiler) spreadSelector(constraint *corev1.TopologySpreadConstraint, own map[string]string) (selector, error) {
+	picks, err := c.parse(constraint.LabelSelector)
+	if err != nil || len(constraint.MatchLabelKeys) == 0 {
+		return picks, err
 	}
 	same := labels.Set{}
 	for _, name := range constraint.MatchLabelKeys {
@@ -84,11 +83,12 @@ func spreadSelector(constraint *corev1.TopologySpreadConstraint, own map[string]
 			same[name] = value
 		}
 	}
-	requirements, selectable := selector.Requirements()
+	requirements, selectable := picks.Requirements()
 	if len(same) == 0 || !selectable {
-		return selector, nil
+		return picks, nil
 	}
-	return labels.SelectorFromSet(same).Add(requirements...), nil
+	both := labels.SelectorFromSet(same).Add(requirements...)
+	return selector{both, both.String()}, nil
 }
 
 // rules writes what the pod asks of other pods, its anti-affinity excepted.
