@@ -163,6 +163,7 @@ func (p *planner) addBins(m *Memory) {
 		if b.takes {
 			p.bins = append(p.bins, b)
 			p.largest = p.largest.Max(b.node.Allocatable)
+			p.mostLater = p.mostLater.Max(b.later)
 		}
 	}
 	for _, po := range p.pools {

@@ -31,6 +31,9 @@ type planner struct {
 	world *fit.World
 	// largest is the most that any node or new machine has of each resource.
 	largest fit.Resources
+	// mostLater is the most that any ready node will have of each resource once the
+	// work that ends by itself has ended.
+	mostLater fit.Resources
 	// bins are in the order in which demand is placed; those from number bought
 	// on are machines to buy. blocks say what groups of the others have at most.
 	bins   []*bin
@@ -49,6 +52,10 @@ type planner struct {
 	// soonestFree are the machines that may yet be kept free for a unit; nil
 	// until they are needed.
 	soonestFree []*bin
+	// unwelcome are the wishes that none of these meets.
+	unwelcome map[*fit.Wish]bool
+	// searched is how many machines were looked at for pods without a place.
+	searched int
 
 	// looks counts how many places were compared by preference.
 	looks int

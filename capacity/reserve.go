@@ -19,20 +19,19 @@ func (p *planner) reserve(r run) {
 		return
 	}
 	if p.soonestFree == nil {
-		p.soonestFree = p.byEnd()
+		p.soonestFree, p.unwelcome, p.searched = p.byEnd(), map[*fit.Wish]bool{}, 0
 	}
 	p.soonestFree = slices.DeleteFunc(p.soonestFree, func(b *bin) bool { return b.pool.reserving })
 	var chosen []*bin
 	room := map[*bin]int{}
 	for _, m := range u.members {
-		i := slices.IndexFunc(p.soonestFree, func(b *bin) bool { return p.couldHold(b, m.kind, room[b]+1) && p.hopes(u, b, m.kind.Class) })
-		if i < 0 {
+		b := p.soonest(u, m.kind, room)
+		if b == nil {
 			if r.kind != nil {
 				r.kind.tooLarge = true
 			}
 			return
 		}
-		b := p.soonestFree[i]
 		if room[b]++; room[b] == 1 {
 			chosen = append(chosen, b)
 		}
@@ -45,6 +44,34 @@ func (p *planner) reserve(r run) {
 		b.pool.reserving = true
 	}
 	u.reserved = chosen
+}
+
+// manySearched is how many machines are looked at in vain for pods that fit
+// nowhere before a plan has no more of them kept free for others, and takes the
+// rest as wanted: thousands of pods that each ask for a node of their own would
+// take seconds otherwise.
+const manySearched = 1_000_000
+
+// soonest returns the machine that will be free first of those that could hold
+// one more pod of the kind beside those of the unit that have their room, nil if
+// there is none.
+func (p *planner) soonest(u *unit, k *kind, room map[*bin]int) *bin {
+	if p.unwelcome[k.Wish()] || !p.mostLater.Holds(k.Requests) || p.searched > manySearched {
+		return nil
+	}
+	welcome := false
+	for i, b := range p.soonestFree {
+		if (k.Pool == "" || b.pool.is(k.Pool)) && b.place.Admits(k.Class) == "" {
+			welcome = true
+			if b.couldHold(k, room[b]+1) && p.hopes(u, b, k.Class) {
+				p.searched += i
+				return b
+			}
+		}
+	}
+	p.searched += len(p.soonestFree)
+	p.unwelcome[k.Wish()] = !welcome
+	return nil
 }
 
 // byEnd are the machines of pools that take pods now, the one that will be free
@@ -67,12 +94,9 @@ func (p *planner) byEnd() []*bin {
 	return bins
 }
 
-// couldHold reports whether the bin could take n pods of the kind once the work
+// couldHold reports whether the bin has room for n pods of the kind once the work
 // that ends by itself has ended.
-func (p *planner) couldHold(b *bin, k *kind, n int) bool {
-	if k.Pool != "" && !b.pool.is(k.Pool) || b.place.Admits(k.Class) != "" {
-		return false
-	}
+func (b *bin) couldHold(k *kind, n int) bool {
 	return b.place.Free.Add(b.node.load().Batch).Count(k.Requests, n) >= n
 }
 

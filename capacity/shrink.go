@@ -38,7 +38,8 @@ func (b *bin) mayGo() bool {
 func (p *planner) shrink() {
 	waiting := p.waitingClasses()
 	candidates := map[*pool][]*bin{}
-	for _, b := range p.bins {
+	p.searched = 0
+	for _, b := range slices.Backward(p.bins) { // those that stay shortest are judged first
 		if b.tier != tierReady || !b.mayGo() || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 {
 			continue
 		}
@@ -61,9 +62,9 @@ func (p *planner) shrink() {
 }
 
 // waitingClasses returns the classes of the demand that has no place on a ready
-// node. A gang that cannot be placed now would not run on the nodes that are
-// there either, so it keeps none.
-func (p *planner) waitingClasses() []*fit.Class {
+// node, those with the same wish together. A gang that cannot be placed now would
+// not run on the nodes that are there either, so it keeps none.
+func (p *planner) waitingClasses() [][]*fit.Class {
 	seen := map[*fit.Class]bool{}
 	var kinds []*kind
 	for _, u := range p.units {
@@ -71,7 +72,7 @@ func (p *planner) waitingClasses() []*fit.Class {
 			continue
 		}
 		for _, m := range u.members {
-			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.kind.Class] {
+			if (m.bin == nil || m.bin.tier != tierReady) && !seen[m.kind.Class] && p.mostLater.Holds(m.kind.Requests) {
 				seen[m.kind.Class] = true
 				kinds = append(kinds, m.kind)
 			}
@@ -79,18 +80,30 @@ func (p *planner) waitingClasses() []*fit.Class {
 	}
 	// The smallest is the most likely to fit somewhere.
 	slices.SortStableFunc(kinds, func(a, b *kind) int { return cmp.Compare(a.size, b.size) })
-	var classes []*fit.Class
+	var waiting [][]*fit.Class
+	number := map[*fit.Wish]int{}
 	for _, k := range kinds {
-		classes = append(classes, k.Class)
+		i, known := number[k.Wish()]
+		if !known {
+			i = len(waiting)
+			number[k.Wish()] = i
+			waiting = append(waiting, nil)
+		}
+		waiting[i] = append(waiting[i], k.Class)
 	}
-	return classes
+	return waiting
 }
 
 // wanted reports whether a waiting class could use the node, for which nothing is
 // planned, once the work that ends by itself has ended.
-func (p *planner) wanted(b *bin, waiting []*fit.Class) bool {
-	return slices.ContainsFunc(waiting, func(c *fit.Class) bool {
-		return b.later.Holds(c.Requests) && (c.Pool == "" || b.pool.is(c.Pool)) && b.place.Admits(c) == "" && !p.inVain(b, c)
+func (p *planner) wanted(b *bin, waiting [][]*fit.Class) bool {
+	if p.searched > manySearched {
+		return true // on doubt it stays
+	}
+	return slices.ContainsFunc(waiting, func(alike []*fit.Class) bool {
+		p.searched++
+		return (alike[0].Pool == "" || b.pool.is(alike[0].Pool)) && b.place.Admits(alike[0]) == "" &&
+			slices.ContainsFunc(alike, func(c *fit.Class) bool { return b.later.Holds(c.Requests) && !p.inVain(b, c) })
 	})
 }
 

@@ -70,6 +70,33 @@ func BenchmarkCluster(b *testing.B) {
 	}
 }
 
+// BenchmarkNoWayOut plans for 5,000 nodes that are full and 10,000 pods, each its
+// own class, for which waiting will not help.
+func BenchmarkNoWayOut(b *testing.B) {
+	for _, bench := range []struct {
+		name     string
+		milliCPU int64
+		selects  func(pod string) map[string]string
+	}{
+		{"pods larger than any machine", 17_000, nil},
+		{"pods that select a node that there is not", 1_000, func(string) map[string]string { return map[string]string{"kind": "none"} }},
+		{"pods that each select a node of their own", 1_000, func(pod string) map[string]string { return map[string]string{"kind": pod} }},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			waiting := Sized(10_000)
+			for i, p := range waiting {
+				p.Spec.Containers[0].Resources.Requests = resources(bench.milliCPU+int64(i), 1<<30, 0)
+				if bench.selects != nil {
+					p.Spec.NodeSelector = bench.selects(p.Name)
+				}
+			}
+			s := NewCluster(5_000, waiting, 0, false).Snapshot()
+			b.ResetTimer()
+			measure(b, func(int) capacity.Snapshot { return s })
+		})
+	}
+}
+
 // measure times the making of a snapshot together with its plan, the last of
 // which it returns. On a machine with other work the fastest run says most.
 func measure(b *testing.B, observe func(run int) capacity.Snapshot) capacity.Decision {
