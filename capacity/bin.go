@@ -76,6 +76,8 @@ func (b *bin) add(c *fit.Class, n int) {
 	b.contents = append(b.contents, fit.Count{Class: c, N: n})
 }
 
+func (b *bin) retiring() bool { return b.tier == tierMarked || b.tier == tierFenced }
+
 func (b *bin) name() string {
 	if b.node == nil {
 		return ""
@@ -111,9 +113,8 @@ func longestFirst(a, b *bin) int {
 // that order pods fit again onto the machines that were bought for them, no
 // matter which of these are ready. Retirements are taken back only after that.
 func largestFirst(a, b *bin) int {
-	retiring := func(b *bin) bool { return b.tier == tierMarked || b.tier == tierFenced }
 	return cmp.Or(
-		boolCompare(retiring(a), retiring(b)),
+		boolCompare(a.retiring(), b.retiring()),
 		-cmp.Compare(a.room, b.room),
 		longestFirst(a, b),
 	)

@@ -13,7 +13,7 @@ import (
 // does not.
 func checkMemory(t *testing.T, s Snapshot, d *dice) {
 	var m Memory
-	for range 5 {
+	for range 3 {
 		want := fmt.Sprintf("%#v", Plan(s))
 		if got := m.Plan(s); fmt.Sprintf("%#v", got) != want {
 			t.Fatalf("decided otherwise than without memory (-want +got):\n%s", cmp.Diff(Plan(s), got))

@@ -41,9 +41,8 @@ func (p *planner) byAge() []run {
 	return runs
 }
 
-// bySize are the units in the order in which they pack best: those that keep
-// others of their kind off their machine first, then the largest. Before that come priority, that the pod is there, and having waited
-// for so long that a machine should have come.
+// bySize are the units in the order in which they pack best: by rank, then the
+// largest first.
 func (p *planner) bySize() []run {
 	type key struct {
 		kind     *kind
@@ -55,58 +54,50 @@ func (p *planner) bySize() []run {
 	}
 	index := map[key]int{}
 	var runs []run
-	var keys []key
 	for i, u := range p.units {
 		if u.incomplete() {
 			continue
 		}
-		first := u.members[0]
-		k := key{kind: first.kind, priority: u.leader.Priority, expected: first.pod == nil, buys: u.buys}
+		r := run{units: p.units[i : i+1 : i+1]}
+		k := key{priority: u.leader.Priority, expected: r.expected(), overdue: p.overdue(r), buys: u.buys}
 		if u.gang {
-			k.kind, k.gang = nil, u
+			k.gang = u
+		} else {
+			r.kind = u.members[0].kind
+			k.kind = r.kind
 		}
-		k.overdue = !k.expected && p.snapshot.Now.Sub(u.leader.Created) > joinTimeout
-		at, known := index[k]
-		if !known {
-			at = len(runs)
-			index[k] = at
-			runs = append(runs, run{units: p.units[i : i+1 : i+1], kind: k.kind})
-			keys = append(keys, k)
+		if at, known := index[k]; known {
+			runs[at].units = append(runs[at].units, u)
 			continue
 		}
-		runs[at].units = append(runs[at].units, u)
+		index[k] = len(runs)
+		runs = append(runs, r)
 	}
-	order := make([]int, len(runs))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		a, b := &keys[i], &keys[j]
-		return cmp.Or(
-			boolCompare(a.expected, b.expected),
-			-cmp.Compare(a.priority, b.priority),
-			boolCompare(b.overdue, a.overdue),
-			cmp.Compare(p.mostOf(runs[i]), p.mostOf(runs[j])),
-			-cmp.Compare(sizeOf(runs[i]), sizeOf(runs[j])),
-		)
-	})
-	sorted := make([]run, 0, len(runs))
-	for _, i := range order {
-		sorted = append(sorted, runs[i])
-	}
-	return sorted
+	slices.SortStableFunc(runs, func(a, b run) int { return cmp.Or(p.rank(a, b), -cmp.Compare(sizeOf(a), sizeOf(b))) })
+	return runs
 }
 
-// apartFirst are the runs with those first that keep others of their kind off
-// their machine, within the same priority.
+// apartFirst are the runs by rank.
 func (p *planner) apartFirst(byAge []run) []run {
-	return slices.SortedStableFunc(slices.Values(byAge), func(a, b run) int {
-		return cmp.Or(
-			boolCompare(a.expected(), b.expected()),
-			-cmp.Compare(a.units[0].leader.Priority, b.units[0].leader.Priority),
-			cmp.Compare(p.mostOf(a), p.mostOf(b)),
-		)
-	})
+	return slices.SortedStableFunc(slices.Values(byAge), p.rank)
+}
+
+// rank orders runs by priority, the pods that are there before those yet to come.
+// Then come those that have waited for so long that a machine should have come,
+// and those that keep others of their kind off their machine.
+func (p *planner) rank(a, b run) int {
+	return cmp.Or(
+		boolCompare(a.expected(), b.expected()),
+		-cmp.Compare(a.units[0].leader.Priority, b.units[0].leader.Priority),
+		boolCompare(p.overdue(b), p.overdue(a)),
+		cmp.Compare(p.mostOf(a), p.mostOf(b)),
+	)
+}
+
+// overdue reports whether the run's first pod has waited for as long as a machine
+// may take to come.
+func (p *planner) overdue(r run) bool {
+	return !r.expected() && !p.before(r.units[0].leader.Created.Add(joinTimeout))
 }
 
 // expected reports whether the run's pods are yet to be created.

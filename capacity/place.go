@@ -2,7 +2,10 @@ package capacity
 
 import (
 	"cmp"
+	"iter"
 	"math"
+	"math/rand/v2"
+	"slices"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
@@ -36,32 +39,74 @@ func (p *planner) serve() {
 		dispensable[u] = u.reserved == nil
 	}
 	must := func(u *unit) bool { return !dispensable[u] }
-	for _, w := range p.otherWays(best.runs) {
-		p.undo()
+	for w := range p.otherWays(best.runs) {
 		o := p.attempt(w, must)
 		if !o.complete || o.compare(known) >= 0 {
+			p.undo()
 			continue
 		}
 		if best, known = w, o; o.bought == 0 {
 			return
 		}
+		p.undo()
 	}
-	p.undo()
 	p.attempt(best, nil)
 }
 
 // otherWays are ways to place the demand that may need fewer machines than to
-// do so in the order of age.
-func (p *planner) otherWays(byAge []run) []way {
-	bySize := p.bySize()
-	ways := []way{{runs: bySize, bins: largestFirst}}
-	if len(p.units) <= fewPods {
-		ways = append(ways, way{runs: bySize, bins: largestFirst, smallMachines: true})
+// do so in the order of age. Nothing is placed when the next one is asked for.
+func (p *planner) otherWays(byAge []run) iter.Seq[way] {
+	return func(yield func(way) bool) {
+		p.undo()
+		bySize := p.bySize()
+		ways := []way{{runs: bySize, bins: largestFirst}}
+		if len(p.units) <= fewPods {
+			ways = append(ways, way{runs: bySize, bins: largestFirst, smallMachines: true})
+		}
+		if p.anyTied() {
+			ways = append(ways, way{runs: p.apartFirst(byAge), bins: largestFirst, everyZone: true})
+		}
+		for _, w := range ways {
+			if !yield(w) {
+				return
+			}
+		}
+		if len(p.units) > fewPods || !p.roomForAll() {
+			return
+		}
+		for seed := range min(manyTries, manyDraws/(len(p.units)+p.bought)) {
+			if !yield(p.atRandom(bySize, uint64(seed))) {
+				return
+			}
+		}
 	}
-	if p.anyTied() {
-		ways = append(ways, way{runs: p.apartFirst(byAge), bins: largestFirst, everyZone: true})
+}
+
+// manyTries is how many orders are drawn where the machines that are there or
+// coming have room for all in sum: these may be just the machines that were bought
+// for the demand, and only a few ways to fill them do. Where many pods and machines
+// have to be put in order, fewer are drawn.
+const manyTries, manyDraws = 200, 200_000
+
+// atRandom is a way that is like the one by size, but for what is about as large.
+func (p *planner) atRandom(bySize []run, seed uint64) way {
+	r := rand.New(rand.NewPCG(seed, 0))
+	about := func(size, least float64) float64 { return size * (least + r.Float64()) }
+	sizes, rooms := make(map[*unit]float64, len(bySize)), make(map[*bin]float64, p.bought)
+	for _, run := range bySize {
+		sizes[run.units[0]] = about(sizeOf(run), 0.75)
 	}
-	return ways
+	for _, b := range p.bins[:p.bought] {
+		rooms[b] = about(b.room, 0.1)
+	}
+	return way{
+		runs: slices.SortedStableFunc(slices.Values(bySize), func(a, b run) int {
+			return cmp.Or(p.rank(a, b), -cmp.Compare(sizes[a.units[0]], sizes[b.units[0]]))
+		}),
+		bins: func(a, b *bin) int {
+			return cmp.Or(boolCompare(a.retiring(), b.retiring()), -cmp.Compare(rooms[a], rooms[b]), longestFirst(a, b))
+		},
+	}
 }
 
 // outcome is what came of placing everything in some order.
@@ -313,11 +358,11 @@ func (p *planner) check(b *bin, class *fit.Class) fit.Verdict {
 }
 
 // roomForAll reports whether the machines that are there or coming have as much
-// room in all as the demand that may buy takes.
+// room in all as the demand without a place takes.
 func (p *planner) roomForAll() bool {
 	var free, want fit.Resources
 	for _, b := range p.bins[:p.bought] {
-		free = free.Add(b.place.Free)
+		free = free.Add(b.place.Free.Max(fit.Resources{}))
 	}
 	for _, u := range p.units {
 		if u.placed || u.incomplete() {
