@@ -44,6 +44,14 @@ func all() []*series {
 			},
 		},
 		{
+			title: "pods of fifty sizes, nothing runs yet", unit: "waiting pods",
+			sizes: []int{100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000},
+			setUp: func(size int) func(int) capacity.Decision {
+				s := tidegate.Snapshot(scenario.Sized(size), tidegate.Pools(scenario.Market(), size))
+				return func(int) capacity.Decision { return capacity.Plan(s) }
+			},
+		},
+		{
 			title: "10,000 pods wait, a running pod has finished", unit: "nodes with ten pods each",
 			sizes: []int{100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000},
 			setUp: func(size int) func(int) capacity.Decision {
@@ -114,10 +122,10 @@ func (s *series) exponent() float64 {
 }
 
 func write(path string, measured []*series) error {
-	rows := [][]string{{"size of", "size", "seconds"}}
+	rows := [][]string{{"plan", "size of", "size", "seconds"}}
 	for _, s := range measured {
 		for i, size := range s.sizes {
-			rows = append(rows, []string{s.unit, strconv.Itoa(size), strconv.FormatFloat(s.seconds[i], 'g', 4, 64)})
+			rows = append(rows, []string{s.title, s.unit, strconv.Itoa(size), strconv.FormatFloat(s.seconds[i], 'g', 4, 64)})
 		}
 	}
 	file, err := os.Create(path)
