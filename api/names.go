@@ -93,6 +93,12 @@ const (
 	// see what the API server would refuse.
 	RetiredTaint = Group + "/retired"
 
+	// StartupTaint is one that a pool's agents may join with, effect NoSchedule:
+	// Tidegate lifts it when it adopts the node. Until then nothing can be bound
+	// there, so a machine of such a pool that is no node can be given up without
+	// fear that it joins in that very moment and gets work.
+	StartupTaint = Group + "/starting"
+
 	// InterruptionsAnnotation is what the agent on a node reports: what the cloud
 	// announces to do to the node's machine. Its value is a JSON list of
 	// Interruption. The agent may write nothing else.

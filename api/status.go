@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Status is what the leader publishes in StatusConfigMap for the webhook's
@@ -60,6 +61,14 @@ type PoolStatus struct {
 	BootSeconds float64 `json:"bootSeconds,omitempty"`
 	// SlowBootSeconds is what nine in ten machines needed at most.
 	SlowBootSeconds float64 `json:"slowBootSeconds,omitempty"`
+	// StartupTaint is true if the pool's nodes join with StartupTaint.
+	StartupTaint bool `json:"startupTaint,omitempty"`
+	// Joining are the VMIDs of machines that were watched since they were bought,
+	// and are no nodes yet.
+	Joining []string `json:"joining,omitempty"`
+	// Repairs are when machines of the pool were given up in the last hour because
+	// they did not become ready nodes.
+	Repairs []metav1.Time `json:"repairs,omitempty"`
 	// State says what keeps the pool from growing; empty if nothing does.
 	State string `json:"state,omitempty"`
 }

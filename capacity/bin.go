@@ -276,6 +276,13 @@ func (p *planner) starting(n *Node, po *pool) bool {
 	return unfinished && p.before(n.Created.Add(joinTimeout))
 }
 
+// adoptable reports whether nothing but its adoption is yet to come before the
+// node takes pods. What device plugins fail to register is not waited for.
+func (p *planner) adoptable(n *Node, po *pool) bool {
+	others := func(t corev1.Taint) bool { return isStartup(t) && !isOurStartup(t) }
+	return n.Ready && !n.HasTaint(others) && !(n.lacksDevices(po) && p.before(n.Created.Add(joinTimeout)))
+}
+
 // lacksDevices reports whether the node does not offer yet what the pool's
 // machines offer beside CPU and memory: device plugins register late.
 func (n *Node) lacksDevices(po *pool) bool {
@@ -297,10 +304,13 @@ var startupTaints = map[string]bool{
 	corev1.TaintNodeUnreachable:                      true,
 	corev1.TaintNodeNetworkUnavailable:               true,
 	"node.cloudprovider.kubernetes.io/uninitialized": true,
+
+	api.StartupTaint: true, // goes with the adoption
 }
 
-func isStartup(t corev1.Taint) bool { return startupTaints[t.Key] }
-func isFence(t corev1.Taint) bool   { return t.Key == api.RetiredTaint }
+func isStartup(t corev1.Taint) bool    { return startupTaints[t.Key] }
+func isOurStartup(t corev1.Taint) bool { return t.Key == api.StartupTaint }
+func isFence(t corev1.Taint) bool      { return t.Key == api.RetiredTaint }
 
 // started is the shape that a starting node will have.
 func (n *Node) started(po *pool) *fit.Shape {

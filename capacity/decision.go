@@ -16,6 +16,8 @@ type Decision struct {
 	Grows []Grow
 	// Steps are the next steps of nodes' lives, at most one for each node.
 	Steps []Step
+	// Repairs are machines to give up that are no nodes.
+	Repairs []Repair
 	// Evictions are pods that landed on a node whose deletion was committed, and
 	// pods on machines that Azure is about to take.
 	Evictions []Eviction
@@ -90,6 +92,9 @@ type Step struct {
 	Fate api.Fate
 	// Rescue is true for an Unmark or Unfence because demand wants the node.
 	Rescue bool
+	// Repair is true for a Commit of a machine that is given up because its node is
+	// silent.
+	Repair bool
 	// Lost is true for a Forget of a node whose machine went without us.
 	Lost bool
 	// Failed is true for a Return of a node whose machine was not restarted.
@@ -122,6 +127,7 @@ const (
 	ReasonMaximum        ReasonCode = "PoolAtMaximum"
 	ReasonAway           ReasonCode = "PoolRefused"
 	ReasonQuota          ReasonCode = "QuotaUsedUp"
+	ReasonFailing        ReasonCode = "MachinesDoNotJoin"
 	ReasonLimit          ReasonCode = "SpendingLimit"
 	ReasonNoFit          ReasonCode = "NoPoolFits"
 	ReasonOrder          ReasonCode = "OthersFirst"

@@ -105,7 +105,7 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 		matches++
 		o := p.obstacle(po, class)
 		switch {
-		case o.code == ReasonMaximum || o.code == ReasonAway || o.code == ReasonQuota || o.code == ReasonLimit:
+		case o.code == ReasonMaximum || o.code == ReasonAway || o.code == ReasonFailing || o.code == ReasonQuota || o.code == ReasonLimit:
 			return Reason{Code: o.code, Text: o.text}
 		case o.lack != "":
 			if small.lack == "" || o.offers > small.offers {

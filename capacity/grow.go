@@ -63,6 +63,8 @@ const roundingError = 1e-6
 func (p *planner) closed(po *pool) ReasonCode {
 	limits := &p.snapshot.Limits
 	switch {
+	case po.failing != "":
+		return ReasonFailing
 	case p.before(po.AwayUntil):
 		return ReasonAway
 	case po.Capacity+po.opened >= po.Settings.Max:
@@ -97,6 +99,8 @@ func (p *planner) familyAllows(po *pool) bool {
 func (p *planner) closedText(po *pool, code ReasonCode) string {
 	limits := &p.snapshot.Limits
 	switch code {
+	case ReasonFailing:
+		return po.Name + ": " + po.failing
 	case ReasonAway:
 		return fmt.Sprintf("%s: %s, next try %s", po.Name, po.AwayReason, po.AwayUntil.UTC().Format("15:04 MST"))
 	case ReasonMaximum:

@@ -67,6 +67,13 @@ func story(d Decision) []string {
 		}
 		lines = append(lines, line)
 	}
+	for _, r := range d.Repairs {
+		verb := "give up"
+		if r.Report {
+			verb = "report"
+		}
+		lines = append(lines, fmt.Sprintf("%s %s", verb, strings.TrimPrefix(r.Instance.VMID, "vm-")))
+	}
 	for _, e := range d.Evictions {
 		lines = append(lines, fmt.Sprintf("evict %s from %s", e.Pod.Name, e.Node))
 	}

@@ -46,6 +46,7 @@ func (m *Memory) Plan(s Snapshot) Decision {
 	p.shrink()
 	p.roll()
 	p.retire()
+	p.repair()
 	p.approve()
 	p.explain()
 	return p.decision

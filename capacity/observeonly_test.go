@@ -16,6 +16,7 @@ func TestObserveOnlySaysWhatWouldHappen(t *testing.T) {
 		Grows:     []Grow{{Pool: "agents", To: 1}},
 		Steps:     []Step{{Node: "n", Kind: StepMark}},
 		Evictions: []Eviction{{Node: "n"}},
+		Repairs:   []Repair{{Pool: "agents"}},
 		Reasons:   []Reason{{Pod: third, UID: "3", Code: ReasonMaximum, Text: "agents is at its maximum of 1"}},
 		NextLook:  later,
 	}.ObserveOnly()
@@ -37,12 +38,13 @@ func TestActs(t *testing.T) {
 		decision Decision
 		want     bool
 	}{
-		"nothing to do":       {Decision{Reasons: []Reason{{}}, NextLook: time.Unix(1, 0)}, false},
-		"only a proof":        {Decision{Steps: []Step{{Kind: StepProve}}}, false},
-		"a pod is released":   {Decision{Releases: []Release{{}}}, true},
-		"a machine is bought": {Decision{Grows: []Grow{{}}}, true},
-		"a node is marked":    {Decision{Steps: []Step{{Kind: StepMark}}}, true},
-		"a pod is evicted":    {Decision{Evictions: []Eviction{{}}}, true},
+		"nothing to do":         {Decision{Reasons: []Reason{{}}, NextLook: time.Unix(1, 0)}, false},
+		"only a proof":          {Decision{Steps: []Step{{Kind: StepProve}}}, false},
+		"a pod is released":     {Decision{Releases: []Release{{}}}, true},
+		"a machine is bought":   {Decision{Grows: []Grow{{}}}, true},
+		"a node is marked":      {Decision{Steps: []Step{{Kind: StepMark}}}, true},
+		"a machine is given up": {Decision{Repairs: []Repair{{}}}, true},
+		"a pod is evicted":      {Decision{Evictions: []Eviction{{}}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.decision.Acts(); got != tc.want {

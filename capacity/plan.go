@@ -87,6 +87,8 @@ type pool struct {
 	arriving, staying int
 	opened            int // machines to buy
 	spare             int // those of them that are bought as a buffer
+	// failing says why nothing is bought after too many machines did not join.
+	failing string
 	// coming is what a pod was told last that waits for a machine of the pool.
 	coming Reason
 	// reserving is true while a machine of the pool is kept free for a unit.
@@ -127,6 +129,10 @@ func (p *planner) addPool(state *PoolState) {
 	if po.Shape != nil {
 		po.offers = po.Shape.Offers(p.snapshot.Daemons)
 		po.zones = zonesOf(state)
+	}
+	var until time.Time
+	if po.failing, until = state.Failing(p.snapshot.Now); po.failing != "" {
+		p.before(until)
 	}
 	p.pools = append(p.pools, po)
 	p.byPool[po.key] = po

@@ -32,15 +32,17 @@ func (p *planner) advance(n *Node, po *pool) {
 		p.restarting(n, po)
 	case p.interrupted(n):
 	case n.Fence != "" || n.Retirement != nil:
-		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped) {
+		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped || p.silent(n)) {
 			// A node that is silent may still run something, unless its machine
-			// is known to be off.
+			// is known to be off, or nothing is left there for Kubernetes either.
 			p.retiring(n, po)
 		}
 	case p.unadopted(n):
-		if n.Ready && !n.HasTaint(isStartup) && !p.starting(n, po) {
+		if p.silent(n) || p.adoptable(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})
 		}
+	case p.silent(n) && veto(n, po) == "" && po.repairsLeft(p.snapshot.Now) > 0:
+		p.step(n, Step{Kind: StepMark, Why: "it is silent since " + clock(n.SilentSince) + " and nothing is left on it"})
 	case n.Requested != "" && veto(n, po) == "":
 		p.step(n, Step{Kind: StepMark, Why: requestedWhy(n.Requested)})
 	case n.Outdated != n.Instance.Outdated && n.mapped():
@@ -52,12 +54,13 @@ func (p *planner) advance(n *Node, po *pool) {
 // recorded and labelled as that.
 func (p *planner) unadopted(n *Node) bool {
 	po := p.poolOf(n)
-	return n.Recorded == "" && n.Instance.VMID != "" && po != nil && po.Refused == ""
+	tainted := n.Recorded == n.Instance.VMID && n.Ready && n.HasTaint(isOurStartup)
+	return (n.Recorded == "" || tainted) && n.Instance.VMID != "" && n.Instance.State != InstanceDeleting && po != nil && po.Refused == ""
 }
 
 // takenBack ends the node's retirement if there is a reason to.
 func (p *planner) takenBack(n *Node, po *pool) bool {
-	work := p.work(n)
+	work := p.holding(n)
 	switch b := p.binOf(n.Name); {
 	case veto(n, po) != "":
 		p.restore(n, veto(n, po))
@@ -78,14 +81,14 @@ func (p *planner) takenBack(n *Node, po *pool) bool {
 // retiring decides for a node that goes on with its retirement.
 func (p *planner) retiring(n *Node, po *pool) {
 	idle := po.IdleAfter()
-	if n.Requested != "" || p.rolling[n] {
+	if n.Requested != "" || p.rolling[n] || !n.Ready {
 		idle = 0 // as soon as it is empty
 	}
 	if n.Fence != "" {
 		p.fenced(n, idle)
 		return
 	}
-	work, empty := p.work(n), n.Retirement.EmptySince
+	work, empty := p.holding(n), n.Retirement.EmptySince
 	switch {
 	case len(work) > 0 && empty != nil:
 		p.step(n, Step{Kind: StepRecordBusy, Why: "pod " + work[0].Key.String() + " is on it"})
@@ -115,7 +118,7 @@ func (p *planner) fenced(n *Node, idle time.Duration) {
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	case p.before(n.Proved.Add(p.snapshot.Settle)), p.before(empty.Add(idle)):
 	default:
-		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, api.FateDelete), Why: "empty since " + clock(empty.Time)})
+		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, api.FateDelete), Repair: !n.Ready && n.Requested == "", Why: "empty since " + clock(empty.Time)})
 	}
 }
 

@@ -40,7 +40,7 @@ func (p *planner) shrink() {
 	candidates := map[*pool][]*bin{}
 	p.searched = 0
 	for _, b := range slices.Backward(p.bins) { // those that stay shortest are judged first
-		if b.tier != tierReady || !b.mayGo() || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 {
+		if b.tier != tierReady || !b.mayGo() || b.planned > 0 || b.spare || b.reserved != nil || b.stay.rank > 0 || !b.plain && p.unadopted(b.node) {
 			continue
 		}
 		if !p.wanted(b, waiting) && !p.settlingIn(b) {

@@ -54,6 +54,14 @@ type PoolState struct {
 	// Growing is true while a request to grow is being submitted. Capacity
 	// then is already the requested one.
 	Growing bool
+	// Unjoined are the VMIDs of machines that were watched since they were bought
+	// and have been no nodes so far.
+	Unjoined map[string]bool
+	// Tainted is true if the pool's nodes join with a taint that keeps work off
+	// them until they are adopted.
+	Tainted bool
+	// Repairs are when machines of the pool were given up lately, oldest first.
+	Repairs []time.Time
 	// Shape is what a new machine offers; nil if unknown.
 	Shape *fit.Shape
 	// BootTime is how long a machine takes from purchase to ready, the median.
@@ -90,7 +98,10 @@ type Node struct {
 	// Recorded is the VMID that the node was mapped to when it joined.
 	Recorded string
 	Ready    bool
-	Created  time.Time
+	// SilentSince is when the node ceased to be ready, or joined if it never was;
+	// zero if it is ready or that is unknown.
+	SilentSince time.Time
+	Created     time.Time
 	// Server is true for a server of the cluster, which no pool may contain.
 	Server bool
 	// Keep says why the node must not be retired, "" if it may.
@@ -225,7 +236,7 @@ func (s *Snapshot) SetPods(pods []*Pod) {
 // else is noted: no step is due for it but a first mark.
 func (n *Node) plain() bool {
 	return n.Ready && n.mapped() && n.Keep == "" && n.Requested == "" && n.Retirement == nil && n.Fence == "" && n.Deleting == "" && n.Restart == nil &&
-		n.Outdated == n.Instance.Outdated &&
+		n.Outdated == n.Instance.Outdated && !n.HasTaint(isOurStartup) &&
 		len(n.Interruptions) == 0 && len(n.Approved) == 0
 }
 

@@ -100,6 +100,9 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 		m.State = Retiring
 	case ready.Status != corev1.ConditionTrue:
 		m.State, m.Since, m.Reason = NotReady, ready.LastTransitionTime.Time, ready.Message
+		if len(work) > 0 {
+			m.Reason = capacity.SilentText(m.Since, len(work))
+		}
 	case m.Pool == "":
 		m.State, m.Reason = Outside, "belongs to no pool; Tidegate leaves it alone"
 	default:

@@ -21,7 +21,7 @@ type Plan struct {
 
 // Action is one thing that Tidegate would do.
 type Action struct {
-	// Do is the kind: buy, release, evict, approve, or a step of a node's life
+	// Do is the kind: buy, release, evict, give up, report, approve, or a step of a node's life
 	// such as mark or fence.
 	Do string `json:"do"`
 	// What it is done to: a pod, a node, or machines of a pool.
@@ -52,6 +52,13 @@ func NewPlan(d capacity.Decision) Plan {
 	}
 	for _, s := range d.Steps {
 		p.Actions = append(p.Actions, Action{string(s.Kind), "node " + s.Node, s.Why})
+	}
+	for _, r := range d.Repairs {
+		do := "give up"
+		if r.Report {
+			do = "report"
+		}
+		p.Actions = append(p.Actions, Action{do, fmt.Sprintf("machine %s of %s", r.Instance.ID, r.Pool), r.Why})
 	}
 	for _, a := range d.Approvals {
 		p.Actions = append(p.Actions, Action{"approve", "node " + a.Node, "an interruption need not wait"})

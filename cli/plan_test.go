@@ -27,6 +27,9 @@ func TestPlanText(t *testing.T) {
 				Releases:  []capacity.Release{{Pod: pod("a"), Node: "agents000001"}, {Pod: pod("b"), Why: "it waited for 1h"}},
 				Evictions: []capacity.Eviction{{Pod: pod("c"), Node: "agents000002", Why: "Azure takes it"}, {Pod: pod("d"), Node: "agents000003"}},
 				Steps:     []capacity.Step{{Node: "agents000004", Kind: capacity.StepMark, Why: "no waiting pod needs it"}},
+				Repairs: []capacity.Repair{
+					{Pool: "agents", Instance: capacity.Instance{ID: "5"}, Why: "it has not joined"}, {Pool: "agents", Instance: capacity.Instance{ID: "6"}, Report: true},
+				},
 				Approvals: []capacity.Approval{{Node: "agents000002"}},
 				Reasons: []capacity.Reason{
 					{Pod: pod("y"), Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 3"},
@@ -44,6 +47,8 @@ func TestPlanText(t *testing.T) {
 				"evict    pod work/c                    node agents000002: Azure takes it",
 				"evict    pod work/d                    node agents000003",
 				"mark     node agents000004             no waiting pod needs it",
+				"give up  machine 5 of agents           it has not joined",
+				"report   machine 6 of agents",
 				"approve  node agents000002             an interruption need not wait",
 				"",
 				"WOULD WAIT  STARTS IN  REASON",

@@ -22,7 +22,7 @@ const writeTimeout = 30 * time.Second
 
 // act hands the decision to the lanes, in place of what they still had to do.
 func (m *Manager) act(o *observation, d capacity.Decision) {
-	m.lanes.cloud.replace(m.cloudActions(o, d))
+	m.lanes.cloud.replace(append(m.cloudActions(o, d), m.repairActions(d)...))
 	m.lanes.nodes.replace(append(m.nodeActions(o, d), m.approvalActions(o, d)...))
 
 	var reasons []action

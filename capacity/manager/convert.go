@@ -130,22 +130,23 @@ func wantedPods(job *batchv1.Job, succeeded int) int {
 func node(n *corev1.Node) capacity.Node {
 	requested, _ := api.RetireRequest(n) // tidegate status says what is wrong
 	return capacity.Node{
-		Name:       n.Name,
-		UID:        n.UID,
-		Shape:      fit.ShapeOf(n),
-		Pool:       n.Labels[api.PoolLabel],
-		Recorded:   n.Annotations[api.VMIDAnnotation],
-		Ready:      readySince(n) != nil,
-		Created:    n.CreationTimestamp.Time,
-		Server:     api.IsServer(n),
-		Keep:       api.KeepReason(n),
-		Requested:  requested,
-		Retirement: api.RetirementOf(n),
-		Fence:      api.FenceToken(n),
-		Deleting:   n.Annotations[api.DeletingAnnotation],
-		Restart:    api.RestartOf(n),
-		Outdated:   api.Outdated(n),
-		BootID:     n.Status.NodeInfo.BootID,
+		Name:        n.Name,
+		UID:         n.UID,
+		Shape:       fit.ShapeOf(n),
+		Pool:        n.Labels[api.PoolLabel],
+		Recorded:    n.Annotations[api.VMIDAnnotation],
+		Ready:       readySince(n) != nil,
+		Created:     n.CreationTimestamp.Time,
+		SilentSince: silentSince(n),
+		Server:      api.IsServer(n),
+		Keep:        api.KeepReason(n),
+		Requested:   requested,
+		Retirement:  api.RetirementOf(n),
+		Fence:       api.FenceToken(n),
+		Deleting:    n.Annotations[api.DeletingAnnotation],
+		Restart:     api.RestartOf(n),
+		Outdated:    api.Outdated(n),
+		BootID:      n.Status.NodeInfo.BootID,
 
 		Interruptions: api.Interruptions(n),
 		Approved:      api.ApprovedInterruptions(n),
@@ -160,6 +161,20 @@ func readySince(n *corev1.Node) *metav1.Time {
 		}
 	}
 	return nil
+}
+
+// silentSince returns when the node ceased to be ready, or joined if it never
+// was; zero if it is ready.
+func silentSince(n *corev1.Node) time.Time {
+	for i := range n.Status.Conditions {
+		if c := &n.Status.Conditions[i]; c.Type == corev1.NodeReady {
+			if c.Status == corev1.ConditionTrue {
+				return time.Time{}
+			}
+			return c.LastTransitionTime.Time
+		}
+	}
+	return n.CreationTimestamp.Time
 }
 
 // identity is what the node says of its machine.

@@ -83,6 +83,7 @@ type Manager struct {
 	seen      map[types.UID]bool // nodes that were observed before
 	late      uids               // pods counted as late binds
 	evicted   uids               // pods whose eviction was accepted
+	reported  map[string]bool    // VMIDs of machines that were told of because they do not join
 	memory    capacity.Memory    // of the plan before
 	measured  map[string]bool    // pools that the gauges describe
 
@@ -273,13 +274,16 @@ func (m *Manager) measure(o *observation) {
 	for i := range o.snapshot.Pools {
 		p := &o.snapshot.Pools[i]
 		m.metrics.poolMachines.WithLabelValues(p.Name).Set(float64(p.Capacity))
-		m.metrics.poolAway.WithLabelValues(p.Name).Set(oneIf(o.snapshot.Now.Before(p.AwayUntil)))
+		failing, _ := p.Failing(o.snapshot.Now)
+		m.metrics.poolAway.WithLabelValues(p.Name).Set(oneIf(o.snapshot.Now.Before(p.AwayUntil) || failing != ""))
+		m.metrics.poolBroken.WithLabelValues(p.Name).Set(float64(len(p.Broken(o.snapshot.Now))))
 		m.measured[p.Name] = true
 		delete(gone, p.Name)
 	}
 	for name := range gone {
 		m.metrics.poolMachines.DeleteLabelValues(name)
 		m.metrics.poolAway.DeleteLabelValues(name)
+		m.metrics.poolBroken.DeleteLabelValues(name)
 	}
 }
 

@@ -11,6 +11,8 @@ type metrics struct {
 	bought       *prometheus.CounterVec
 	retired      *prometheus.CounterVec
 	lost         *prometheus.CounterVec
+	repaired     *prometheus.CounterVec
+	poolBroken   *prometheus.GaugeVec
 	restarted    *prometheus.CounterVec
 	rescues      prometheus.Counter
 	lateBinds    prometheus.Counter
@@ -38,6 +40,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_retired_machines_total", Help: "Machines whose deletion the cloud has confirmed and whose node is gone."}, []string{"pool"}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_lost_machines_total", Help: "Machines that went without Tidegate deleting them, and whose node is gone."}, []string{"pool"}),
+		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_repaired_machines_total", Help: "Machines that were given up because they did not become ready nodes, or fell silent with nothing on them."}, []string{"pool"}),
+		poolBroken: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tidegate_pool_broken_machines", Help: "Machines that were bought, should be nodes by now, and are none."}, []string{"pool"}),
 		restarted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_restarted_machines_total", Help: "Machines that were restarted or reimaged because an operator asked for it."}, []string{"pool"}),
 		rescues: prometheus.NewCounter(prometheus.CounterOpts{
@@ -55,7 +61,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		poolMachines: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tidegate_pool_machines", Help: "Machines that the pool was asked for."}, []string{"pool"}),
 		poolAway: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tidegate_pool_refused", Help: "1 while the pool is not asked for machines because it refused."}, []string{"pool"}),
+			Name: "tidegate_pool_refused", Help: "1 while the pool is not asked for machines because it refused, or because its machines do not join."}, []string{"pool"}),
 		cloudUp: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tidegate_cloud_up", Help: "1 if the pools could be read the last time."}),
 		observeOnly: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -67,7 +73,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		approved: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_approved_interruptions_total", Help: "Interruptions that were let happen before their time because their machines were empty."}),
 	}
-	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.restarted, m.rescues, m.lateBinds, m.writes,
+	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.restarted, m.repaired, m.poolBroken, m.rescues, m.lateBinds, m.writes,
 		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved, m.interrupted, m.approved)
 	return m
 }

@@ -53,13 +53,14 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 		o.snapshot.Pools = m.pools.snapshot()
 	}
 	m.followMachines(o)
+	m.followSilence(o)
 	var err error
 	o.observeOnly, err = m.observesOnly(ctx)
 	return o, err
 }
 
 // teach tells the pools which machines are nodes, and what new ones look like;
-// it reports whether a pool has learned its shape.
+// it reports whether a pool has learned something.
 func (m *Manager) teach(o *observation, vmids []string) bool {
 	learned, unknown := false, false
 	seen := make(map[types.UID]bool, len(o.snapshot.Nodes))
@@ -75,8 +76,11 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 	}
 	m.seen = seen
 	m.progress.keep(seen)
-	m.pools.setNodes(vmids, unknown)
-	return learned
+	names := make([]string, len(o.snapshot.Nodes))
+	for i, n := range o.snapshot.Nodes {
+		names[i] = n.Name
+	}
+	return m.pools.setNodes(vmids, names, unknown) || learned
 }
 
 // observesOnly reports whether nothing may be acted on: by the manager's own

@@ -60,7 +60,10 @@ type poolState struct {
 	outdated bool      // the capacity is known to be another one: read it first
 	listed   time.Time // when the machines were listed last
 	leaving  bool      // machines are about to go without us
-	learned  bool      // the shape is that of a node of this cluster
+	// watched are the VMIDs of machines that were listed while they were young,
+	// and have been no nodes so far.
+	watched  map[string]bool
+	learned  bool // the shape is that of a node of this cluster
 	boots    []time.Duration
 	refusals int
 }
@@ -234,6 +237,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		}
 		s.Pool = pool
 		if r.listed {
+			s.watch(r.instances, p.now())
 			s.Listed, s.listed, s.outdated = true, p.now(), false
 			s.Lists++
 			s.Instances = p.shown(r.instances) // the list may be behind
@@ -307,6 +311,7 @@ func (p *pools) snapshot() []capacity.PoolState {
 		}
 		state := s.PoolState
 		state.Growing = s.Growing || s.outdated
+		state.Unjoined = s.watched
 		out = append(out, state)
 	}
 	slices.SortFunc(out, func(a, b capacity.PoolState) int { return strings.Compare(a.Name, b.Name) })
@@ -327,14 +332,17 @@ func (p *pools) expectLosses(leaving map[string]bool) {
 }
 
 // setNodes tells which machines are nodes of this cluster; an unknown one asks
-// for a read, since its pool is not known yet.
-func (p *pools) setNodes(vmids []string, unknown bool) {
+// for a read, since its pool is not known yet. It reports whether a machine has
+// joined that was watched.
+func (p *pools) setNodes(vmids, names []string, unknown bool) (joined bool) {
 	p.mu.Lock()
 	p.nodes, p.look = vmids, p.look || unknown
+	joined = p.haveJoined(vmids, names)
 	p.mu.Unlock()
 	if unknown {
 		p.soon()
 	}
+	return joined
 }
 
 // learned reports whether the pool's shape is that of a node of this cluster. A
@@ -382,6 +390,7 @@ func (p *pools) restore(status api.Status) {
 				Allocatable: fit.ResourcesOf(published.Node.Allocatable),
 			}
 		}
+		s.restoreRepairs(published)
 		p.states[published.Name] = s
 	}
 }

@@ -37,6 +37,7 @@ type nodeProgress struct {
 	failures        int
 	missingSince    int
 	taken           bool
+	silence         time.Time // that it was told of
 }
 
 func newProgress(now func() time.Time) *progress {
@@ -120,6 +121,13 @@ func (p *progress) missing(node types.UID, list int) {
 // reports whether that is news.
 func (p *progress) taken(node types.UID) (news bool) {
 	p.change(node, func(n *nodeProgress) { news, n.taken = !n.taken, true })
+	return news
+}
+
+// silent records that it was told that the node is silent since then. It reports
+// whether that is news.
+func (p *progress) silent(node types.UID, since time.Time) (news bool) {
+	p.change(node, func(n *nodeProgress) { news, n.silence = !n.silence.Equal(since), since })
 	return news
 }
 

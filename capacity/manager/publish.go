@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,6 +127,14 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 		}
 		if s.Now.Before(p.AwayUntil) {
 			pool.State = p.AwayReason
+		}
+		if failing, _ := p.Failing(s.Now); failing != "" {
+			pool.State = failing
+		}
+		pool.StartupTaint = p.Tainted
+		pool.Joining = slices.Sorted(maps.Keys(p.Unjoined))
+		for _, t := range p.RecentRepairs(s.Now) {
+			pool.Repairs = append(pool.Repairs, metav1.NewTime(t))
 		}
 		if p.Shape != nil {
 			pool.Offers = p.Shape.Offers(s.Daemons).List()

@@ -161,11 +161,15 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
 		metav1.SetMetaDataLabel(&n.ObjectMeta, api.PoolLabel, s.Pool)
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.VMIDAnnotation, s.Instance.VMID)
+		if readySince(n) != nil {
+			n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == api.StartupTaint })
+		}
 	})
 	if err != nil {
 		return err
 	}
-	if s.Instance.Outdated {
+	m.pools.learnTaint(s.Pool, slices.ContainsFunc(cached.Spec.Taints, func(t corev1.Taint) bool { return t.Key == api.StartupTaint }))
+	if s.Instance.Outdated || readySince(cached) == nil {
 		return nil // the next machines will be others
 	}
 	converted := node(cached)
@@ -253,6 +257,10 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	if !proved {
 		s.Kind, s.Why, s.Unproved = capacity.StepUnfence, "the API server no longer enforces the fence", true
 		return m.unfence(ctx, live, s)
+	}
+	if s.Repair {
+		m.pools.repaired(s.Pool, 1)
+		m.metrics.repaired.WithLabelValues(s.Pool).Inc()
 	}
 	return m.patch(ctx, live, s, func(n *corev1.Node) {
 		if s.Fate == api.FateDelete {

@@ -76,7 +76,7 @@ func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
 	delete(labels, api.RetiredLabel)
 	labels[api.PoolLabel] = pool
 	taints := slices.DeleteFunc(slices.Clone(n.Taints), func(t corev1.Taint) bool {
-		return t.Key == api.RetiredTaint || strings.HasPrefix(t.Key, conditionTaints)
+		return api.IsOurs(t.Key) || strings.HasPrefix(t.Key, conditionTaints)
 	})
 	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -95,6 +96,9 @@ func scaleSets() []emulator.ScaleSet {
 		cpu, memory := "8", "32Gi"
 		if name == "twolarge" {
 			set.Size, cpu, memory = "Standard_D16s_v5", "16", "64Gi"
+		}
+		if name == "again" {
+			set.Node.Taints = []corev1.Taint{{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
 		}
 		if name == "notice" {
 			set.TerminateNotice = metav1.Duration{Duration: 10 * time.Minute}

@@ -1,0 +1,241 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// A machine that was seen young and was no node since is known to have never
+// joined, also to the next leader; of all others nobody knows.
+func TestWatchedMachines(t *testing.T) {
+	const other = "99999999-2222-3333-4444-555555555555"
+	vm := func(id, vmid string, age time.Duration) capacity.Instance {
+		return capacity.Instance{ID: id, VMID: vmid, ComputerName: "AGENTS00000" + id, State: capacity.InstanceRunning, Created: time.Now().Add(-age)}
+	}
+	for name, tc := range map[string]struct {
+		age       time.Duration // when it is first listed
+		published []string
+		vmids     []string // of the nodes
+		names     []string
+		want      []string
+	}{
+		"young":                                 {age: time.Minute, want: []string{testVMID}},
+		"old when it is first listed":           {age: time.Hour},
+		"old, and an earlier leader watched it": {age: time.Hour, published: []string{testVMID}, want: []string{testVMID}},
+		"it joins":                              {age: time.Minute, vmids: []string{testVMID}},
+		"a node has its name":                   {age: time.Minute, names: []string{"agents000001"}},
+		"another joins":                         {age: time.Minute, vmids: []string{other}, names: []string{"agents000002"}, want: []string{testVMID}},
+		"an earlier leader watched one that is gone": {age: time.Minute, published: []string{other}, want: []string{testVMID}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := &scriptedCloud{pool: capacity.Pool{Settled: true, Capacity: 1}}
+			inVirtualTime(t, cloud, func(t *testing.T, _ *pools) {
+				p := newPools(cloud, time.Now, logr.Discard(), func() {})
+				p.restore(api.Status{Pools: []api.PoolStatus{{Name: "agents", Joining: tc.published}}})
+				cloud.instances = []capacity.Instance{vm("1", testVMID, tc.age)}
+				p.refresh(t.Context())
+				joined := p.setNodes(tc.vmids, tc.names, false)
+				if want := tc.vmids != nil && tc.want == nil || tc.names != nil && tc.want == nil; joined != want {
+					t.Errorf("said that a watched machine has joined: %t, want %t", joined, want)
+				}
+				p.refresh(t.Context()) // what has joined once has not "never joined"
+				p.setNodes(nil, nil, false)
+				time.Sleep(time.Hour)
+				p.refresh(t.Context())
+				got := slices.Sorted(maps.Keys(agents(t, p).Unjoined))
+				if diff := cmp.Diff(tc.want, got, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("known to have never joined (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestRepairsAreRememberedForAnHour(t *testing.T) {
+	inVirtualTime(t, &scriptedCloud{pool: capacity.Pool{Settled: true}}, func(t *testing.T, p *pools) {
+		p.repaired("agents", 2)
+		time.Sleep(50 * time.Minute)
+		p.repaired("agents", 1)
+		p.learnTaint("agents", true)
+		next := newPools(p.cloud, time.Now, p.log, p.changed)
+		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		next.refresh(t.Context())
+		if got := agents(t, next); len(got.Repairs) != 3 || !got.Tainted {
+			t.Errorf("the next leader knows of %d repairs, joins tainted: %t; want 3 and true", len(got.Repairs), got.Tainted)
+		}
+		time.Sleep(20 * time.Minute)
+		p.repaired("agents", 1)
+		if got := agents(t, p).Repairs; len(got) != 2 {
+			t.Errorf("%d repairs are remembered, want those 2 of the last hour", len(got))
+		}
+	})
+}
+
+// deletions is a cloud that notes what it is to delete.
+type deletions struct {
+	scriptedCloud
+	ids []string
+}
+
+func (d *deletions) Delete(_ context.Context, _ string, refs []capacity.Ref) (func(context.Context) error, error) {
+	for _, ref := range refs {
+		d.ids = append(d.ids, ref.ID+" "+ref.VMID)
+	}
+	return func(context.Context) error { return nil }, d.deleteErr
+}
+
+// A machine is given up only if no node that the API server has now may be it.
+func TestGivingUpAMachine(t *testing.T) {
+	joined := func(change func(*corev1.Node)) []client.Object {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
+		change(n)
+		return []client.Object{n}
+	}
+	for name, tc := range map[string]struct {
+		nodes   []client.Object
+		prepare func(*testing.T, *world)
+		refused error
+		deleted []string
+		told    string
+		wantErr bool
+	}{
+		"no node is it": {nodes: joined(func(n *corev1.Node) { n.Status.NodeInfo.SystemUUID = "something-else" }), deleted: []string{"1 " + testVMID}, told: "MachineGivenUp"},
+		"it has joined meanwhile": {
+			nodes: joined(func(n *corev1.Node) { n.Status.NodeInfo.SystemUUID = strings.ToUpper(testVMID) }),
+		},
+		"a node has its name":       {nodes: joined(func(n *corev1.Node) { n.Name = "agents000001" })},
+		"a node was recorded as it": {nodes: joined(func(n *corev1.Node) { n.Annotations = map[string]string{api.VMIDAnnotation: testVMID} })},
+		"the nodes cannot be read":  {prepare: fails("list", "nodes"), wantErr: true},
+		"the cloud refuses":         {refused: errors.New("403 no role"), deleted: []string{"1 " + testVMID}, told: "RepairFailed", wantErr: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{}, tc.nodes...)
+			if tc.prepare != nil {
+				tc.prepare(t, w)
+			}
+			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
+			w.events = recorder
+			cloud := &deletions{}
+			cloud.deleteErr = tc.refused
+			w.pools = newPools(cloud, time.Now, w.log, func() {})
+			machine := capacity.Instance{ID: "1", VMID: testVMID, ComputerName: "AGENTS000001", State: capacity.InstanceRunning}
+			err := w.repair(t.Context(), "agents", []capacity.Repair{{Pool: "agents", Instance: machine, Why: "it never joined"}})
+			if (err != nil) != tc.wantErr {
+				t.Errorf("error %v, want one: %t", err, tc.wantErr)
+			}
+			if diff := cmp.Diff(tc.deleted, cloud.ids); diff != "" {
+				t.Errorf("deleted (-want +got):\n%s", diff)
+			}
+			told := ""
+			if len(recorder.Events) > 0 {
+				told = <-recorder.Events
+			}
+			if !strings.Contains(told, tc.told) || (told == "") != (tc.told == "") {
+				t.Errorf("told %q, want %q", told, tc.told)
+			}
+		})
+	}
+}
+
+// What is not deleted is told of once, with the command that does it.
+func TestMachinesThatDoNotJoinAreToldOfOnce(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{})
+	recorder := &events.FakeRecorder{Events: make(chan string, 10)}
+	w.events = recorder
+	d := capacity.Decision{Repairs: []capacity.Repair{{Pool: "agents", Instance: capacity.Instance{ID: "7", VMID: testVMID}, Report: true}}}
+	for range 2 {
+		if actions := w.repairActions(d); len(actions) != 0 {
+			t.Errorf("%d actions, want none", len(actions))
+		}
+	}
+	if len(recorder.Events) != 1 {
+		t.Fatalf("%d events, want 1", len(recorder.Events))
+	}
+	const command = "az vmss delete-instances --resource-group GROUP --name agents --instance-ids 7"
+	if told := <-recorder.Events; !strings.Contains(told, "MachineDoesNotJoin") || !strings.Contains(told, command) {
+		t.Errorf("told %q, want it to say %q", told, command)
+	}
+}
+
+// The startup taint goes in the write that adopts the node, unless the node is
+// silent: then nothing is to come to it.
+func TestAdoptionLiftsTheStartupTaint(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ready  corev1.ConditionStatus
+		lifted bool
+	}{
+		"a ready node":  {corev1.ConditionTrue, true},
+		"a silent node": {corev1.ConditionUnknown, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := corev1.Taint{Key: "team", Effect: corev1.TaintEffectNoSchedule}
+			starting := corev1.Taint{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}
+			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agents000001", UID: "uid-node"}}
+			n.Spec.Taints = []corev1.Taint{starting, other}
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: tc.ready}}
+			w := newWorld(t, open404, interceptor.Funcs{}, n)
+			s := &poolState{}
+			s.Name, s.Listed = "agents", true
+			w.pools.states["agents"] = s
+			step := commitStep()
+			step.Kind = capacity.StepAdopt
+			if err := w.perform(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			want := []corev1.Taint{other}
+			if !tc.lifted {
+				want = []corev1.Taint{starting, other}
+			}
+			if diff := cmp.Diff(want, w.node(t).Spec.Taints); diff != "" {
+				t.Errorf("taints (-want +got):\n%s", diff)
+			}
+			if !s.Tainted {
+				t.Error("that the pool's nodes join with the taint was not learned")
+			}
+			if s.Shape != nil && len(s.Shape.Taints) != 1 {
+				t.Errorf("the next machine is taken to have the taints %v", s.Shape.Taints)
+			}
+		})
+	}
+}
+
+// A silent node with work is told of once for each silence.
+func TestSilentNodesAreToldOf(t *testing.T) {
+	w := newLostWorld(t, nil)
+	silence := func(since time.Time, pods int) int {
+		node := capacity.Node{Name: "agents000001", UID: "uid-node", Recorded: testVMID}
+		node.Ready, node.SilentSince, node.Load = false, since, &capacity.Load{Work: pods}
+		o := &observation{store: w.store, changes: w.store.changes}
+		o.snapshot.Now, o.snapshot.Nodes = time.Now(), []*capacity.Node{&node}
+		w.followSilence(o)
+		told := len(w.told.Events)
+		for len(w.told.Events) > 0 {
+			if text := <-w.told.Events; !strings.Contains(text, "NodeSilent") {
+				t.Errorf("told %q, want NodeSilent", text)
+			}
+		}
+		return told
+	}
+	hour, second := time.Now().Add(-time.Hour), time.Now().Add(-time.Second)
+	got := []int{silence(second, 1), silence(hour, 0), silence(hour, 1), silence(hour, 2), silence(hour.Add(time.Minute), 2)}
+	if diff := cmp.Diff([]int{0, 0, 1, 0, 1}, got); diff != "" {
+		t.Errorf("told of a short silence, one without work, one with, the same again, another one (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,223 @@
+package capacity
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+// bought adds machines in that state, bought so long ago, that were watched and
+// are no nodes.
+func bought(s InstanceState, ago time.Duration, names ...string) func(*PoolState) {
+	return func(p *PoolState) {
+		for _, name := range names {
+			i := instance(name)
+			i.State, i.Created = s, now.Add(-ago)
+			p.Instances = append(p.Instances, i)
+			if p.Unjoined == nil {
+				p.Unjoined = map[string]bool{}
+			}
+			p.Unjoined[i.VMID] = true
+		}
+	}
+}
+
+func joinTainted(p *PoolState) { p.Tainted = true }
+func unwatched(p *PoolState)   { p.Unjoined = nil }
+
+func repaired(ago ...time.Duration) func(*PoolState) {
+	return func(p *PoolState) {
+		for _, d := range ago {
+			p.Repairs = append(p.Repairs, now.Add(-d))
+		}
+	}
+}
+
+func silentFor(d time.Duration) func(*Node) {
+	return func(n *Node) { n.Ready, n.SilentSince = false, now.Add(-d) }
+}
+
+func dying(p *Pod) { p.Terminating = true }
+
+// A machine that was bought and does not become a node is given up, if nothing
+// can go wrong with that.
+func TestRepair(t *testing.T) {
+	in := func(n int, changes ...func(*PoolState)) Snapshot {
+		return snapshot(pools(poolOf("agents", n, changes...)), nil)
+	}
+	scenarios{
+		"it never joined": {
+			in: in(1, joinTainted, bought(InstanceRunning, joinTimeout, "m1")), want: []string{"give up m1"},
+		},
+		"it may still join": {in: in(1, joinTainted, bought(InstanceRunning, joinTimeout-time.Second, "m1")), want: nil},
+		"where it could get work in that moment it is only told of": {
+			in: in(1, bought(InstanceRunning, joinTimeout, "m1")), want: []string{"report m1"},
+		},
+		"perhaps its Node was removed": {
+			in: in(1, joinTainted, bought(InstanceRunning, joinTimeout, "m1"), unwatched), want: nil,
+		},
+		"Azure could not provision it": {
+			in: in(1, bought(InstanceFailed, failedTimeout, "m1")), want: []string{"give up m1"},
+		},
+		"but may yet": {in: in(1, bought(InstanceFailed, failedTimeout-time.Second, "m1")), want: nil},
+		"it is still being created": {
+			in: in(1, joinTainted, bought(InstanceCreating, time.Hour, "m1")), want: nil,
+		},
+		"it goes already": {in: in(0, joinTainted, bought(InstanceDeleting, time.Hour, "m1")), want: nil},
+		"not in a pool that must not be managed": {
+			in: in(1, joinTainted, refused("it is Flexible"), bought(InstanceRunning, time.Hour, "m1")), want: nil,
+		},
+		"so many at a time": {
+			in:   in(6, joinTainted, bought(InstanceRunning, time.Hour, "m1", "m2", "m3", "m4", "m5", "m6")),
+			want: []string{"give up m1", "give up m2", "give up m3", "give up m4"},
+		},
+		"those of the last hour count": {
+			in:   in(2, joinTainted, repaired(2*time.Hour, 59*time.Minute, 30*time.Minute, time.Minute), bought(InstanceRunning, time.Hour, "m1", "m2")),
+			want: []string{"give up m1"},
+		},
+		"a large pool may have more of them": {
+			in:   in(20, joinTainted, bought(InstanceRunning, time.Hour, "m1", "m2", "m3", "m4", "m5", "m6", "m7")),
+			want: []string{"give up m1", "give up m2", "give up m3", "give up m4", "give up m5", "give up m6"},
+		},
+	}.run(t)
+}
+
+// An image that never joins costs a few machines an hour, whatever waits.
+func TestBrokenImageDoesNotBurnMoney(t *testing.T) {
+	waiting := pod("a", 1)
+	buys := func(changes ...func(*PoolState)) Snapshot {
+		return snapshot(pools(poolOf("agents", 3, changes...)), nil, waiting)
+	}
+	scenarios{
+		"another machine is bought": {
+			in:   buys(joinTainted, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3")),
+			want: []string{"grow agents from 3 to 4", "give up m1", "give up m2", "give up m3", "a waits: MachinesComing"},
+		},
+		"and not a fourth time": {
+			in:   buys(joinTainted, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
+			want: []string{"give up m1", "give up m2", "give up m3", "a waits: MachinesDoNotJoin"},
+		},
+		"also where they are only told of": {
+			in:   buys(bought(InstanceRunning, joinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
+			want: []string{"report m1", "report m2", "report m3", "a waits: MachinesDoNotJoin"},
+		},
+		"not for the minimum either": {
+			in:   snapshot(pools(poolOf("agents", 0, bounds(2, 9), repaired(4*time.Minute, 3*time.Minute, 2*time.Minute, time.Minute))), nil),
+			want: nil,
+		},
+		"until an hour is over": {
+			in:   snapshot(pools(poolOf("agents", 0, repaired(time.Hour, 3*time.Minute, 2*time.Minute, time.Minute))), nil, waiting),
+			want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"},
+		},
+	}.run(t)
+}
+
+func TestFailing(t *testing.T) {
+	const look = ": look at their cloud-init, image and network"
+	for name, tc := range map[string]struct {
+		pool  PoolState
+		why   string
+		until time.Time
+	}{
+		"all is well": {pool: poolOf("agents", 1)},
+		"a few are not enough": {
+			pool: poolOf("agents", 3, bought(InstanceRunning, joinTimeout, "m1", "m2"), repaired(time.Minute)),
+		},
+		"given up within the hour: it ends by itself": {
+			pool:  poolOf("agents", 0, repaired(50*time.Minute, 40*time.Minute, 30*time.Minute, 20*time.Minute, 10*time.Minute)),
+			why:   "5 machines did not become ready nodes within the last hour" + look + ", next try 12:20 UTC",
+			until: now.Add(20 * time.Minute),
+		},
+		"still there: somebody has to act": {
+			pool: poolOf("agents", 4, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3", "m4")),
+			why:  "4 machines did not become ready nodes within the last hour" + look,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			why, until := tc.pool.Failing(now)
+			if diff := cmp.Diff(tc.why, why); diff != "" {
+				t.Errorf("why (-want +got):\n%s", diff)
+			}
+			if !until.Equal(tc.until) {
+				t.Errorf("until %s, want %s", until, tc.until)
+			}
+		})
+	}
+}
+
+// A silent node is waited for as long as anything may run there.
+func TestSilentNodes(t *testing.T) {
+	one := pools(poolOf("agents", 1, running("n1")))
+	is := func(changes ...func(*Node)) []*Node { return nodes(node("n1", changes...)) }
+	scenarios{
+		"with work on it: wait": {
+			in: snapshot(one, is(silentFor(24*time.Hour)), pod("work", 1, on("n1"))), want: nil,
+		},
+		"marked, with work on it: wait": {
+			in: snapshot(one, is(marked, silentFor(24*time.Hour)), pod("work", 1, on("n1"))), want: nil,
+		},
+		"Kubernetes has asked its pods to end, and no kubelet confirms it: wait": {
+			in: snapshot(one, is(marked, silentFor(24*time.Hour)), pod("work", 1, on("n1"), dying)), want: nil,
+		},
+		"Kubernetes has taken them: go on": {
+			in: snapshot(one, is(silentFor(joinTimeout))), want: []string{"mark n1"},
+		},
+		"only DaemonSet pods are left: go on": {
+			in: snapshot(one, is(silentFor(joinTimeout)), pod("lb", 1, on("n1"), of(Daemon))), want: []string{"mark n1"},
+		},
+		"not before it had time to come back": {
+			in: snapshot(one, is(silentFor(joinTimeout-time.Second))), want: nil,
+		},
+		"it goes through the fence, and does not idle": {
+			in: snapshot(one, is(silentFor(joinTimeout), emptyFor(0))), want: []string{"fence n1"},
+		},
+		"to its deletion": {
+			in: snapshot(one, is(silentFor(joinTimeout), fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1"},
+		},
+		"Azure says that the machine is off: go on": {
+			in:   snapshot(one, is(marked, silentFor(joinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"), dying)),
+			want: []string{"record-empty n1"},
+		},
+		"off, but Kubernetes has not given the pods up: wait": {
+			in:   snapshot(one, is(marked, silentFor(joinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"))),
+			want: nil,
+		},
+		"it never became ready: it is recorded first": {
+			in: snapshot(one, is(silentFor(joinTimeout), notAdopted)), want: []string{"adopt n1"},
+		},
+		"kept":                    {in: snapshot(one, is(silentFor(24*time.Hour), keep)), want: nil},
+		"nobody knows since when": {in: snapshot(one, is(notReady)), want: nil},
+		"no more than may be given up within an hour": {
+			in:   snapshot(pools(poolOf("agents", 1, running("n1"), repaired(4*time.Minute, 3*time.Minute, 2*time.Minute, time.Minute))), is(silentFor(24*time.Hour))),
+			want: nil,
+		},
+	}.run(t)
+}
+
+// The startup taint is lifted with the adoption, and before that nothing is
+// released towards the node.
+func TestStartupTaint(t *testing.T) {
+	starting := tainted(corev1.Taint{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule})
+	network := tainted(corev1.Taint{Key: corev1.TaintNodeNetworkUnavailable, Effect: corev1.TaintEffectNoSchedule})
+	one := pools(poolOf("agents", 1, running("n1"), bounds(0, 1)))
+	scenarios{
+		"a ready node is adopted": {
+			in:   snapshot(one, nodes(node("n1", young, notAdopted, starting)), pod("a", 1)),
+			want: []string{"adopt n1", "a waits: MachinesComing"},
+		},
+		"not while something else keeps it from starting": {
+			in:   snapshot(one, nodes(node("n1", young, notAdopted, starting, network)), pod("a", 1)),
+			want: []string{"a waits: MachinesComing"},
+		},
+		"one that was recorded while it was silent": {
+			in: snapshot(one, nodes(node("n1", starting))), want: []string{"adopt n1"},
+		},
+		"not one that is being deleted": {
+			in: snapshot(one, nodes(node("n1", young, notAdopted, starting, state(InstanceDeleting)))), want: nil,
+		},
+	}.run(t)
+}
