@@ -9,6 +9,7 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/internal/runtimes"
 )
 
 // Tenants is a view of the bound and unfinished pods by node, in the few words
@@ -20,6 +21,8 @@ import (
 type Tenants struct {
 	mu     sync.RWMutex
 	byNode map[string]map[cache.ObjectName]tenant
+	// learned is how long pods have run.
+	learned runtimes.Learner
 }
 
 var _ cache.ResourceEventHandler = (*Tenants)(nil)
@@ -64,7 +67,13 @@ func (t *Tenants) replace(oldObj, newObj any) {
 		}
 	}
 	pod, ok := newObj.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName == "" || api.Finished(pod) {
+	if !ok || pod.Spec.NodeName == "" {
+		return
+	}
+	if api.Finished(pod) {
+		if old, ok := oldObj.(*corev1.Pod); !ok || !api.Finished(old) {
+			t.learned.Observe(pod)
+		}
 		return
 	}
 	if t.byNode == nil {
@@ -73,10 +82,10 @@ func (t *Tenants) replace(oldObj, newObj any) {
 	if t.byNode[pod.Spec.NodeName] == nil {
 		t.byNode[pod.Spec.NodeName] = map[cache.ObjectName]tenant{}
 	}
-	t.byNode[pod.Spec.NodeName][cache.MetaObjectToName(pod)] = tenantOf(pod)
+	t.byNode[pod.Spec.NodeName][cache.MetaObjectToName(pod)] = tenantOf(pod, t.learned.Expect(pod))
 }
 
-func tenantOf(pod *corev1.Pod) tenant {
+func tenantOf(pod *corev1.Pod, duration time.Duration) tenant {
 	requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	t := tenant{cpu: requests.Cpu().MilliValue(), memory: requests.Memory().Value()}
 	if api.OwnedByDaemonSet(pod) || api.IsMirror(pod) {
@@ -87,12 +96,12 @@ func tenantOf(pod *corev1.Pod) tenant {
 	if pod.Status.StartTime != nil {
 		t.start = pod.Status.StartTime.Time
 	}
-	t.duration = api.RunTime(pod)
+	t.duration = duration
 	return t
 }
 
-// expectedEnd is when the pod should end by its hint, else by its deadline. A
-// pod without either, or past it, is taken to be halfway through: the longer
+// expectedEnd is when the pod should end by its hint, else as others like it did,
+// else by its deadline. A pod without any of these, or past it, is taken to be halfway through: the longer
 // something has run, the longer it is likely to go on.
 func (t tenant) expectedEnd(now time.Time) time.Time {
 	start := t.start

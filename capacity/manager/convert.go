@@ -14,8 +14,9 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// convertPod turns a pod into the planner's terms.
-func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
+// convertPod turns a pod into the planner's terms. It should run for runTime from
+// its start, 0 if nobody knows.
+func convertPod(p *corev1.Pod, compiler *fit.Compiler, runTime time.Duration) *capacity.Pod {
 	request, _ := api.ParsePodRequest(p.Annotations)
 	condition := podCondition(&p.Status, api.CapacityCondition)
 	gated := api.HasCapacityGate(p)
@@ -55,7 +56,7 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler) *capacity.Pod {
 		// kinds are not in step.
 		pod.Gang, pod.GangSize = jobGang(owner.UID), capacity.GangSizeUnknown
 	}
-	if runTime := api.RunTime(p); runTime > 0 && p.Status.StartTime != nil {
+	if runTime > 0 && p.Status.StartTime != nil {
 		pod.Ends = p.Status.StartTime.Add(runTime)
 	}
 	return pod

@@ -204,3 +204,28 @@ func TestOfNodesThatAreGoneNothingStays(t *testing.T) {
 		t.Errorf("progress of %v, seen %v: want of the node that is there only", w.progress.nodes, w.seen)
 	}
 }
+
+// When a pod will end is learned from those like it that have ended.
+func TestEndsAreLearned(t *testing.T) {
+	started := metav1.NewTime(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	like := func(name string, phase corev1.PodPhase) *corev1.Pod {
+		p := podOn(name, ownedBy("Job", "batch/v1"))
+		p.UID = types.UID(name)
+		p.Spec.Containers = []corev1.Container{{Image: "render"}}
+		p.Status.Phase, p.Status.StartTime = phase, &started
+		return p
+	}
+	done := like("done", corev1.PodSucceeded)
+	done.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(started.Add(20 * time.Minute))},
+	}}}
+	s := newStore(time.Now)
+	s.set(like("first", corev1.PodRunning))
+	s.set(done)
+	s.set(like("second", corev1.PodRunning))
+	for name, want := range map[types.UID]time.Time{"first": {}, "second": started.Add(20 * time.Minute)} {
+		if got := s.pods[name].pod.Ends; !got.Equal(want) {
+			t.Errorf("pod %s is expected to end at %s, want %s", name, got, want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
+	"github.com/tidegate-k3s/tidegate/internal/runtimes"
 )
 
 // store is the cluster in the planner's terms. It follows the caches' events,
@@ -25,6 +26,8 @@ type store struct {
 	mu       sync.Mutex
 	changes  int // so far, to tell what has changed since a snapshot
 	compiler *fit.Compiler
+	// runs is how long pods have run.
+	runs runtimes.Learner
 	// generation is the compiler's when all pods were last compiled.
 	generation int
 	pods       map[types.UID]*storedPod
@@ -89,6 +92,9 @@ func (s *store) set(object any) {
 	s.changes++
 	switch o := object.(type) {
 	case *corev1.Pod:
+		if before := s.pods[o.UID]; before == nil || !api.Finished(before.object) {
+			s.runs.Observe(o)
+		}
 		s.removePod(o.UID, o)
 		s.addPod(o)
 		if !api.HasCapacityGate(o) {
@@ -148,7 +154,7 @@ func (s *store) addPod(o *corev1.Pod) {
 	if !counts(o) {
 		return
 	}
-	stored.pod = convertPod(o, s.compiler)
+	stored.pod = convertPod(o, s.compiler, s.runs.Expect(o))
 	if stored.pod.Node == "" {
 		i, _ := slices.BinarySearchFunc(s.queue, stored.pod, capacity.ComparePods)
 		s.queue = slices.Insert(s.queue, i, stored.pod)
