@@ -68,6 +68,10 @@ const (
 	CapacityGate = Group + "/capacity"
 	// CapacityCondition is the pod condition that says why a pod waits.
 	CapacityCondition = Group + "/Capacity"
+	// GangStartedCondition is the pod condition that says, of a pod at the gate,
+	// that other pods of its gang have been let through: it need not wait for
+	// the gang to be whole again.
+	GangStartedCondition = Group + "/GangStarted"
 
 	// RetiringAnnotation is the mark on a node: no new pods, please. Its value
 	// is a Retirement.

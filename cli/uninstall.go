@@ -247,7 +247,9 @@ func (u Uninstaller) freePods(ctx context.Context, t Traces) error {
 	fmt.Fprintf(u.Out, "removed the gate from %d pods\n", len(t.Gated))
 	for _, p := range t.Told {
 		silent := p.DeepCopy()
-		silent.Status.Conditions = slices.DeleteFunc(silent.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == api.CapacityCondition })
+		silent.Status.Conditions = slices.DeleteFunc(silent.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == api.CapacityCondition || c.Type == api.GangStartedCondition
+		})
 		if err := client.IgnoreNotFound(u.Client.Status().Patch(ctx, silent, client.StrategicMergeFrom(&p))); err != nil {
 			return fmt.Errorf("take the condition off pod %s/%s: %w; then run this again", p.Namespace, p.Name, err)
 		}

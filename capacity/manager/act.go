@@ -40,7 +40,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, data) }})
 	}
 	for _, r := range d.Reasons {
-		if pod := o.pod(r.UID); pod != nil && !says(pod, r) {
+		if pod := o.pod(r.UID); pod != nil && (!says(pod, r) || m.store.follows(r.UID) && !gangStarted(pod)) {
 			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
 		}
 	}
@@ -111,7 +111,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	}
 	pod := cached.DeepCopy()
 	pod.Status.NominatedNodeName = r.Node
-	setCondition(pod, corev1.ConditionTrue, "Released", text, m.now())
+	setCondition(pod, api.CapacityCondition, corev1.ConditionTrue, "Released", text, m.now())
 	err = m.write("nominate", func() error {
 		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
 	})
@@ -161,7 +161,11 @@ func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	defer cancel()
 	pod := cached.DeepCopy()
 	before := podCondition(&cached.Status, api.CapacityCondition)
-	setCondition(pod, corev1.ConditionFalse, string(r.Code), r.Text, m.now())
+	setCondition(pod, api.CapacityCondition, corev1.ConditionFalse, string(r.Code), r.Text, m.now())
+	if m.store.follows(cached.UID) {
+		// Once the others have ended and are gone no later leader could know.
+		setCondition(pod, api.GangStartedCondition, corev1.ConditionTrue, "Released", "other pods of the gang have been released", m.now())
+	}
 	err := m.write("explain", func() error {
 		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
 	})
@@ -181,12 +185,12 @@ func says(pod *corev1.Pod, r capacity.Reason) bool {
 	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == string(r.Code) && c.Message == r.Text
 }
 
-func setCondition(pod *corev1.Pod, status corev1.ConditionStatus, reason, message string, now time.Time) {
+func setCondition(pod *corev1.Pod, kind corev1.PodConditionType, status corev1.ConditionStatus, reason, message string, now time.Time) {
 	condition := corev1.PodCondition{
-		Type: api.CapacityCondition, Status: status, Reason: reason, Message: message,
+		Type: kind, Status: status, Reason: reason, Message: message,
 		LastTransitionTime: metav1.NewTime(now),
 	}
-	existing := podCondition(&pod.Status, api.CapacityCondition)
+	existing := podCondition(&pod.Status, kind)
 	if existing == nil {
 		pod.Status.Conditions = append(pod.Status.Conditions, condition)
 		return

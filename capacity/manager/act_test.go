@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -103,6 +104,39 @@ func TestReasonsAreWrittenOnce(t *testing.T) {
 	}
 	if !says(got, reason) {
 		t.Error("the reason would be written again")
+	}
+}
+
+// TestThatAGangHasStartedIsWrittenDown, so that the next leader knows when the
+// pods that started are gone.
+func TestThatAGangHasStartedIsWrittenDown(t *testing.T) {
+	pod := waiting()
+	pod.Annotations[api.GangAnnotation], pod.Annotations[api.GangSizeAnnotation] = "g", "2"
+	w := newWorld(t, open404, interceptor.Funcs{}, pod)
+	reason := capacity.Reason{Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 6"}
+	gangSize := func(s *store) int {
+		s.set(w.pod(t))
+		var snapshot capacity.Snapshot
+		s.fill(&snapshot, nobody)
+		return snapshot.Waiting[0].GangSize
+	}
+	gangSize(w.store)
+	if err := w.explain(t.Context(), w.pod(t), reason); err != nil {
+		t.Fatal(err)
+	}
+	if got := gangSize(newStore(time.Now)); got != 2 {
+		t.Errorf("the gang needs %d pods although none was released", got)
+	}
+	first := w.pod(t)
+	first.UID, first.Spec.SchedulingGates = "uid-first", nil
+	first.Status.Conditions = []corev1.PodCondition{{Type: api.CapacityCondition, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Now())}}
+	w.store.set(first)
+	gangSize(w.store)
+	if err := w.explain(t.Context(), w.pod(t), reason); err != nil {
+		t.Fatal(err)
+	}
+	if got := gangSize(newStore(time.Now)); got != 0 {
+		t.Errorf("the gang needs %d pods to a leader that never saw the first one", got)
 	}
 }
 

@@ -51,6 +51,9 @@ func convertPod(p *corev1.Pod, compiler *fit.Compiler, runTime time.Duration) *c
 		pod.Gang, pod.GangSize = group, size
 	} else if request.Gang != "" {
 		pod.Gang = namedGang(request.Gang)
+		if gangStarted(p) {
+			pod.GangSize = 0
+		}
 	} else if owner := metav1.GetControllerOf(p); request.AllOrNothing && owner != nil && api.OwnedByJob(p) {
 		// The store knows the size once it knows the Job; watches of different
 		// kinds are not in step.

@@ -68,14 +68,14 @@ func TestPodsInThePlannersTerms(t *testing.T) {
 			in: gatedPod(func(p *corev1.Pod) {
 				p.Spec.SchedulingGates = nil
 				p.Status.NominatedNodeName = "n1"
-				setCondition(p, corev1.ConditionTrue, "Released", "", created)
+				setCondition(p, api.CapacityCondition, corev1.ConditionTrue, "Released", "", created)
 			}),
 			want: base(func(p *capacity.Pod) { p.Gated, p.Released, p.Nominated = false, true, "n1" }),
 		},
 		"nominated, but the gate is still on": {
 			in: gatedPod(func(p *corev1.Pod) {
 				p.Status.NominatedNodeName = "n1"
-				setCondition(p, corev1.ConditionTrue, "Released", "", created)
+				setCondition(p, api.CapacityCondition, corev1.ConditionTrue, "Released", "", created)
 			}),
 			want: base(func(p *capacity.Pod) { p.Nominated = "n1" }),
 		},

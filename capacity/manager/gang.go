@@ -95,6 +95,21 @@ func (g *storedGang) released() time.Time {
 	return last
 }
 
+// follows reports whether the pod waits at the gate for the rest of a gang that
+// has started.
+func (s *store) follows(uid types.UID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stored := s.pods[uid]
+	return stored != nil && stored.gang.name != "" && stored.pod != nil && stored.pod.Gated && stored.pod.GangSize == 0
+}
+
+// gangStarted reports whether it stands on the pod that its gang has started.
+func gangStarted(o *corev1.Pod) bool {
+	condition := podCondition(&o.Status, api.GangStartedCondition)
+	return condition != nil && condition.Status == corev1.ConditionTrue
+}
+
 // resize sets the number of pods that the gang of a waiting pod needs.
 func (s *store) resize(stored *storedPod, size int) {
 	sized := *stored.pod // snapshots share the old one
