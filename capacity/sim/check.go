@@ -221,25 +221,29 @@ func (w *World) checkLateBinds() {
 	}
 }
 
-// machineTime is how long machines have run so far, weighted with their cores.
-func (w *World) machineTime() time.Duration {
-	cores := map[string]time.Duration{}
+// cost returns how long machines have run so far, weighted with their cores, and
+// the most cores that there were at a time.
+func (w *World) cost() (machineTime time.Duration, peak int) {
+	size := map[string]int{}
 	for _, p := range w.plan.pools {
-		cores[p.name] = time.Duration(p.cpu)
+		size[p.name] = p.cpu
 	}
-	var total time.Duration
-	since := map[string]time.Time{}
+	cores, since := 0, w.begin
+	pass := func(t time.Time) {
+		machineTime += time.Duration(cores) * t.Sub(since)
+		since = t
+	}
 	for _, e := range w.Cloud.History() {
 		switch e.Kind {
 		case emulator.InstanceCreated:
-			since[e.VMID] = e.Time
+			pass(e.Time)
+			cores += size[e.Set]
+			peak = max(peak, cores)
 		case emulator.InstanceDeleted:
-			total += cores[e.Set] * e.Time.Sub(since[e.VMID])
-			delete(since, e.VMID)
+			pass(e.Time)
+			cores -= size[e.Set]
 		}
 	}
-	for _, vm := range w.Cloud.VMs() {
-		total += cores[vm.Set] * time.Since(since[vm.VMID])
-	}
-	return total
+	pass(time.Now())
+	return machineTime, peak
 }

@@ -16,8 +16,9 @@ type Result struct {
 	// Log has a line for each event, if it was asked for.
 	Log string
 	// MachineTime is how long machines ran, from purchase to deletion, weighted
-	// with their cores.
+	// with their cores. Peak is the most cores that there were at a time.
 	MachineTime time.Duration
+	Peak        int
 }
 
 const (
@@ -55,7 +56,9 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	w.checkEnd()
 	w.checkLateBinds()
 	w.end()
-	return Result{Seed: seed, Violations: w.violations, Log: strings.Join(w.log, "\n"), MachineTime: w.machineTime()}, nil
+	result := Result{Seed: seed, Violations: w.violations, Log: strings.Join(w.log, "\n")}
+	result.MachineTime, result.Peak = w.cost()
+	return result, nil
 }
 
 // await lets things happen until the condition holds, but for no longer than

@@ -100,12 +100,12 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 // between comes between events, when all goroutines wait.
 func (w *World) between() {
 	w.writeDown()
-	w.checkCloud()
 	if next, ok := w.Cloud.Next(); ok && (w.tick.IsZero() || next.Before(w.tick)) {
 		w.tick = next
 		w.Loop.At(next, func() {
 			w.tick = time.Time{}
 			w.Cloud.Advance(time.Now())
+			w.checkCloud()
 		})
 	}
 }
@@ -143,6 +143,7 @@ func (w *World) serveAzure(c *call, handler http.Handler) {
 		in.Body = io.NopCloser(bytes.NewReader(c.body))
 	}
 	recorder := httptest.NewRecorder()
+	defer w.checkCloud()
 	defer func() {
 		if r := recover(); r == http.ErrAbortHandler {
 			c.err = errCut
