@@ -27,22 +27,31 @@ func (w *World) seen(e cluster.Event) {
 	w.logChange(e)
 	if node, ok := e.New.(*corev1.Node); ok {
 		before, _ := e.Old.(*corev1.Node)
+		w.followNode(before, node)
 		w.rival(before, node)
 		w.checkCommit(before, node)
+		w.checkApproval(before, node)
 	}
 	pod, ok := e.Object().(*corev1.Pod)
 	if !ok {
 		return
 	}
 	before, _ := e.Old.(*corev1.Pod)
+	if before != nil && pod.Spec.NodeName != "" && before.Spec.NodeName == "" {
+		w.bound[pod.UID] = time.Now()
+		node := cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)
+		if _, up := w.Cluster.Machine(node); !up && node != nil && w.taken[node.UID] {
+			w.lost[pod.UID] = true
+		}
+	}
 	switch {
-	case e.By == byUser:
+	case e.By == byUser, w.lost[pod.UID]:
 	case e.New == nil:
 		if before.Spec.NodeName != "" && before.DeletionTimestamp == nil && isWork(before) {
 			w.fail("pod %s was removed by %s before it was done", pod.Name, e.By)
 		}
 	case before == nil:
-	case pod.DeletionTimestamp != nil && before.DeletionTimestamp == nil && isWork(pod):
+	case pod.DeletionTimestamp != nil && before.DeletionTimestamp == nil && isWork(pod) && !w.evictable(pod.Spec.NodeName):
 		w.fail("pod %s was deleted by %s before it was done", pod.Name, e.By)
 	case pod.Spec.NodeName != "" && before.Spec.NodeName == "" && isWork(pod):
 		if _, up := w.Cluster.Machine(cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)); !up {
@@ -115,6 +124,10 @@ func (o observer) OnGone(vm emulator.VM) {
 	w.logf("machine %s of %s is gone", vm.InstanceID, vm.Set)
 	if node := w.Cluster.NodeOf(vm); node != nil {
 		for _, pod := range w.workOn(node) {
+			if w.taken[node.UID] {
+				w.lost[pod.UID] = true
+				continue
+			}
 			w.fail("machine %s of %s was deleted with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
 		}
 	}
@@ -190,7 +203,7 @@ func (w *World) residue() string {
 		if _, up := w.Cluster.Machine(node); !up {
 			return fmt.Sprintf("node %s is left of a machine that is gone", node.Name)
 		}
-		for _, key := range []string{api.RetiringAnnotation, api.DeletingAnnotation} {
+		for _, key := range []string{api.RetiringAnnotation, api.DeletingAnnotation, api.RestartingAnnotation, api.InterruptionsAnnotation, api.ApprovedAnnotation} {
 			if _, ok := node.Annotations[key]; ok {
 				return fmt.Sprintf("node %s still carries the annotation %s", node.Name, key)
 			}

@@ -56,6 +56,7 @@ func (w *World) disturb() {
 		w.front.away = true
 		w.Loop.In(d, func() { w.front.away = false })
 	})
+	w.sometimes(f.interruptions, w.interrupt)
 	w.sometimes(f.azure, func(d time.Duration) { w.Cloud.AddFaults(w.azureFault(d)) })
 }
 

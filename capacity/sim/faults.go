@@ -40,8 +40,9 @@ type faults struct {
 	// rivals is how rarely another scheduler binds a pod to a node right when
 	// its retirement takes a step.
 	rivals int
-	// azure is how many requests Azure refuses, at once or late.
-	azure int
+	// azure is how many requests Azure refuses, at once or late, and interruptions
+	// how often it announces to take or to restart machines.
+	azure, interruptions int
 }
 
 const (
@@ -68,7 +69,7 @@ func newFaults(r *rand.Rand) faults {
 	}
 	f.rivals = []int{0, 1, 3, 10}[r.IntN(4)]
 	f.crash = []int{0, 0, 50, 150}[r.IntN(4)]
-	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure} {
+	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure, &f.interruptions} {
 		*n = max(0, r.IntN(6)-2)
 	}
 	return f

@@ -41,6 +41,8 @@ type pool struct {
 	// idle is how long an empty machine is kept; negative for no tag.
 	idle time.Duration
 	boot emulator.Range
+	// reuse is true if new machines get the IDs and names of those that are gone.
+	reuse bool
 }
 
 // sizes are VM sizes by their cores.
@@ -65,8 +67,9 @@ func newPlan(r *rand.Rand) plan {
 		p.pools = append(p.pools, pool{
 			name: fmt.Sprintf("pool%d", i), size: sizes[cpu], cpu: cpu,
 			min: max(0, r.IntN(4)-2), max: 1 + r.IntN(5), beside: max(0, r.IntN(4)-1),
-			idle: []time.Duration{-1, 0, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}[r.IntN(5)],
-			boot: emulator.Between(low, low+seconds(r, 1, 90)),
+			idle:  []time.Duration{-1, 0, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}[r.IntN(5)],
+			boot:  emulator.Between(low, low+seconds(r, 1, 90)),
+			reuse: r.IntN(2) == 0,
 		})
 	}
 	for i := range p.pools {
@@ -94,7 +97,7 @@ func (p *pool) scaleSet() emulator.ScaleSet {
 	if p.idle >= 0 {
 		tags[api.IdleAfterTag] = p.idle.String()
 	}
-	return emulator.ScaleSet{Name: p.name, Size: p.size, Capacity: p.beside, Tags: tags, BootTime: p.boot}
+	return emulator.ScaleSet{Name: p.name, Size: p.size, Capacity: p.beside, Tags: tags, BootTime: p.boot, ReuseIDs: p.reuse}
 }
 
 // longestIdle is the longest idle time of a pool.

@@ -26,11 +26,13 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
-// process is one Tidegate process that leads, or believes so: the real manager
-// with real clients, whose every request goes through the world.
+// process is one Tidegate process: a manager that leads, or believes so, or an
+// agent. Both are the real ones with real clients, whose every request goes
+// through the world.
 type process struct {
-	world   *World
-	name    string
+	world *World
+	name  string
+	// view, memory and metrics are a manager's.
 	view    *cluster.Cache
 	memory  *memory
 	metrics *prometheus.Registry
@@ -129,7 +131,9 @@ func (p *process) crash(why string) {
 		return
 	}
 	p.world.logf("%s dies: %s", p.name, why)
-	p.view.Stop()
+	if p.view != nil {
+		p.view.Stop()
+	}
 	p.kill()
 }
 

@@ -77,11 +77,12 @@ func (w *World) await(what string, longest time.Duration, holds func() bool) {
 // end lets all processes end.
 func (w *World) end() {
 	w.over = true
-	for _, p := range w.processes {
+	all := append(w.processes, w.agents...)
+	for _, p := range all {
 		p.crash("the end")
 	}
 	w.Loop.End()
-	for _, p := range w.processes {
+	for _, p := range all {
 		<-p.ended
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
@@ -43,6 +44,7 @@ type World struct {
 
 	identity   string // the client ID
 	processes  []*process
+	agents     []*process
 	serving    *call     // the request that is being carried out
 	proved     time.Time // when an API server last refused a trial
 	front      *front
@@ -54,7 +56,15 @@ type World struct {
 	tick       time.Time // when the cloud is looked at next; zero if it is not
 	violations []string
 	gangs      map[string]bool // those of which a pod was released
-	read       int             // how much of the cloud's history was looked at
+
+	announcements []announcement
+	watched       map[string]bool         // machines with an agent that runs, by VMID
+	taken         map[types.UID]bool      // nodes whose machine Azure takes
+	fenced        map[types.UID]time.Time // when nodes were fenced or unfenced last
+	reported      map[types.UID]time.Time // when a node last said what is announced for it
+	bound         map[types.UID]time.Time // when pods were bound
+	lost          map[types.UID]bool      // pods that went with a machine that Azure took
+	read          int                     // how much of the cloud's history was looked at
 
 	record bool
 	log    []string
@@ -70,7 +80,9 @@ var runs atomic.Int64
 func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	w := &World{
 		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
-		gangs: map[string]bool{}, faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
+		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
+		gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, lost: map[types.UID]bool{},
+		fenced: map[types.UID]time.Time{}, reported: map[types.UID]time.Time{}, bound: map[types.UID]time.Time{},
 	}
 	w.faults = newFaults(w.chance)
 	w.plan = newPlan(rand.New(rand.NewPCG(seed, 1)))

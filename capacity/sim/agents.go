@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/tidegate-k3s/tidegate/agent"
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
+)
+
+// watchEvents lets the agent of the machine run, which is the real one, for as
+// long as there is something for it to do: from an announcement until its
+// report is withdrawn. One that ended comes back after a while.
+func (w *World) watchEvents(vm emulator.VM) {
+	if w.watched[vm.VMID] {
+		return
+	}
+	w.watched[vm.VMID] = true
+	p := w.startAgent(vm)
+	w.Loop.Every(5*time.Second, func() bool {
+		node := w.Cluster.NodeOf(vm)
+		_, up := w.Cluster.Machine(node)
+		if !up || w.over || !w.announced(vm) && node.Annotations[api.InterruptionsAnnotation] == "" {
+			p.crash("its work is done")
+			delete(w.watched, vm.VMID)
+			return false
+		}
+		if p.dead.Load() {
+			p = w.startAgent(vm)
+		}
+		return true
+	})
+}
+
+// startAgent starts the agent of a machine that has joined.
+func (w *World) startAgent(vm emulator.VM) *process {
+	node := w.Cluster.NodeOf(vm)
+	w.starts++
+	p := &process{world: w, name: fmt.Sprintf("agent-%d", w.starts), ended: make(chan struct{})}
+	p.life, p.kill = context.WithCancel(context.Background())
+	a, err := p.agent(node.Name, vm)
+	if err != nil {
+		panic(fmt.Sprintf("start an agent: %v", err)) // nothing is sent yet, so the options are wrong
+	}
+	w.agents = append(w.agents, p)
+	w.logf("%s starts on node %s", p.name, node.Name)
+	go func() {
+		defer close(p.ended)
+		a.Run(p.life)
+	}()
+	return p
+}
+
+// agent returns the agent of a node's machine, which sends through the process.
+func (p *process) agent(node string, vm emulator.VM) (*agent.Agent, error) {
+	client, err := kubernetes.NewForConfigAndClient(&rest.Config{
+		Host: "https://" + p.world.Cluster.Servers[0].Host, QPS: -1,
+		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
+	}, &http.Client{Transport: p})
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := azure.NewMetadata(azure.Options{IMDSEndpoint: "http://" + imdsHost + emulator.IMDSPath(vm.VMID), Transport: p})
+	if err != nil {
+		return nil, err
+	}
+	log := funcr.New(func(prefix, args string) { p.logf("%s %s", prefix, args) }, funcr.Options{})
+	return agent.New(node, client.CoreV1().Nodes(), metadata, log), nil
+}
+
+// announcement is something that Azure will do to machines.
+type announcement struct {
+	machines []emulator.VM
+	// over is when nothing of it is listed any more.
+	over time.Time
+}
+
+// announced reports whether something is or was just announced for the machine.
+func (w *World) announced(vm emulator.VM) bool {
+	for _, a := range w.announcements {
+		for _, m := range a.machines {
+			if m.VMID == vm.VMID && time.Now().Before(a.over) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// interrupt lets Azure announce something for one or two machines of a pool.
+func (w *World) interrupt(time.Duration) {
+	r := w.chance
+	kind := []string{api.InterruptionPreempt, api.InterruptionTerminate, api.InterruptionReboot, api.InterruptionRedeploy}[r.IntN(4)]
+	notice := seconds(r, 60, 300)
+	if kind == api.InterruptionPreempt {
+		notice = 30 * time.Second
+	}
+	var up []emulator.VM
+	for _, vm := range w.Cloud.VMs() {
+		if _, ok := w.Cluster.Machine(w.Cluster.NodeOf(vm)); ok && (len(up) == 0 || vm.Set == up[0].Set) {
+			up = append(up, vm)
+		}
+	}
+	if len(up) == 0 {
+		return
+	}
+	r.Shuffle(len(up), func(i, j int) { up[i], up[j] = up[j], up[i] })
+	up = up[:min(len(up), 1+r.IntN(2))]
+	event := emulator.ScheduledEvent{Type: kind, Set: up[0].Set}
+	event.Notice.Duration = notice
+	for _, vm := range up {
+		event.InstanceIDs = append(event.InstanceIDs, vm.InstanceID)
+	}
+	if _, err := w.Cloud.Schedule(event); err != nil {
+		panic(fmt.Sprintf("announce %+v: %v", event, err)) // the machines are there
+	}
+	w.logf("Azure announces %s in %s for %v of %s", kind, notice, event.InstanceIDs, event.Set)
+	// An event that has happened is listed for a few seconds more.
+	w.announcements = append(w.announcements, announcement{machines: up, over: time.Now().Add(notice + 10*time.Second)})
+	for _, vm := range up {
+		w.taken[w.Cluster.NodeOf(vm).UID] = !api.Returns(kind)
+		w.watchEvents(vm)
+	}
+}
+
+// followNode notes what the world wants to know of a node's past.
+func (w *World) followNode(before, after *corev1.Node) {
+	if before != nil && before.Annotations[api.InterruptionsAnnotation] != "" {
+		w.reported[before.UID] = time.Now()
+	}
+	if after != nil && (before == nil || api.FenceToken(before) != api.FenceToken(after)) {
+		w.fenced[after.UID] = time.Now()
+	}
+}
+
+// evictable reports whether the manager may evict pods from the node: its agent
+// reports that Azure will end them anyway, or did when the manager last looked.
+func (w *World) evictable(name string) bool {
+	node := cluster.Get[*corev1.Node](w.Cluster.Store, "", name)
+	if node == nil {
+		return false
+	}
+	return node.Annotations[api.InterruptionsAnnotation] != "" || time.Since(w.reported[node.UID]) < longestLag+requestLife
+}
+
+// checkApproval makes sure that nothing is on the machines of an interruption
+// that the manager lets happen, but for pods whose bindings were admitted before
+// the fence and for which there was no time to settle.
+func (w *World) checkApproval(before, after *corev1.Node) {
+	for _, i := range api.ApprovedInterruptions(after) {
+		if before == nil || contains(api.ApprovedInterruptions(before), i) {
+			continue
+		}
+		for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
+			vm, up := w.Cluster.Machine(node)
+			if !up || !i.Covers(vm.Set+"_"+vm.InstanceID) || !w.announced(vm) {
+				continue
+			}
+			if api.FenceToken(node) == "" {
+				w.fail("%s was approved for %s, which has no fence", i.Type, node.Name)
+			}
+			fenced := w.fenced[node.UID]
+			for _, pod := range w.workOn(node) {
+				if settled := time.Since(fenced) > requestLife+proofTime; settled || w.bound[pod.UID].Before(fenced) {
+					w.fail("%s was approved for %s with pod %s on it", i.Type, node.Name, pod.Name)
+				}
+			}
+		}
+	}
+}
+
+// proofTime is how long a fence may stand before it is proved.
+const proofTime = 30 * time.Second
+
+func contains(list []api.Interruption, i api.Interruption) bool {
+	for _, other := range list {
+		if i.Same(other) {
+			return true
+		}
+	}
+	return false
+}
