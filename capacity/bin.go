@@ -198,6 +198,8 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 		return shape, false
 	case n.Requested != "" && veto(n, po) == "", len(p.interruptions(n)) > 0:
 		return shape, false
+	case p.missing(n, po):
+		return shape, false
 	case p.starting(n, po):
 		b.tier = tierComing
 		shape = n.started(po)

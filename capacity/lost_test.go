@@ -35,7 +35,10 @@ func TestLostNodes(t *testing.T) {
 		"not if its pool must not be managed": {
 			in: snapshot(pools(poolOf("agents", 0, lists(7), refused("it is Flexible"))), is()), want: nil,
 		},
-		"not outside every pool": {in: snapshot(gone, is(func(n *Node) { n.Pool = "" })), want: nil},
+		"not opened again while it speaks": {in: snapshot(gone, is(fencedAfter(time.Hour), func(n *Node) { n.Ready = true })), want: nil},
+		"and not for a pod":                {in: snapshot(gone, is(marked, func(n *Node) { n.Ready = true }), pod("a", 1)), want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"}},
+		"and no pod is released to it":     {in: snapshot(gone, is(func(n *Node) { n.Ready = true }), pod("a", 1)), want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"}},
+		"not outside every pool":           {in: snapshot(gone, is(func(n *Node) { n.Pool = "" })), want: nil},
 	}.run(t)
 }
 

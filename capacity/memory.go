@@ -144,6 +144,7 @@ func (p *planner) remember(n *Node) remembered {
 	if po := r.bin.pool; po != nil {
 		r.pool, r.bin.pool = po.number, nil
 	}
-	r.lasts = !young && !starting && !n.Server && len(n.Interruptions) == 0
+	unlisted := n.Recorded != "" && n.Instance.VMID == ""
+	r.lasts = !young && !starting && !unlisted && !n.Server && len(n.Interruptions) == 0
 	return r
 }

@@ -98,11 +98,22 @@ func (w *World) announced(vm emulator.VM) bool {
 	return false
 }
 
+// happened ends the announcements for a machine: an agent has let them happen.
+func (w *World) happened(vmid string) {
+	for i := range w.announcements {
+		for _, m := range w.announcements[i].machines {
+			if m.VMID == vmid {
+				w.announcements[i].over = time.Now()
+			}
+		}
+	}
+}
+
 // interrupt lets Azure announce something for one or two machines of a pool.
 func (w *World) interrupt(time.Duration) {
 	r := w.chance
 	kind := []string{api.InterruptionPreempt, api.InterruptionTerminate, api.InterruptionReboot, api.InterruptionRedeploy}[r.IntN(4)]
-	notice := seconds(r, 60, 300)
+	notice := seconds(r, 45, 150)
 	if kind == api.InterruptionPreempt {
 		notice = 30 * time.Second
 	}
@@ -129,7 +140,9 @@ func (w *World) interrupt(time.Duration) {
 	// An event that has happened is listed for a few seconds more.
 	w.announcements = append(w.announcements, announcement{machines: up, over: time.Now().Add(notice + 10*time.Second)})
 	for _, vm := range up {
-		w.taken[w.Cluster.NodeOf(vm).UID] = !api.Returns(kind)
+		if !api.Returns(kind) {
+			w.taken[w.Cluster.NodeOf(vm).UID] = true
+		}
 		w.watchEvents(vm)
 	}
 }

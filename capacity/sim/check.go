@@ -138,6 +138,9 @@ func (o observer) OnGone(vm emulator.VM) {
 func (w *World) checkCloud() {
 	history := w.Cloud.History()
 	for _, e := range history[w.read:] {
+		if e.Kind == emulator.EventApproved {
+			w.happened(e.VMID)
+		}
 		if e.Kind != emulator.CapacityChanged {
 			continue
 		}

@@ -24,6 +24,9 @@ type Result struct {
 const (
 	// longest is when a seed is given up: by then all work has long been done.
 	longest = 6 * time.Hour
+	// longestOperation is how long a manager waits at most for what Azure makes of
+	// a request.
+	longestOperation = 31 * time.Minute
 	// patience is how long a machine may stay beyond its idle time once nothing
 	// is left to do: a step that failed waits for its turn, the fence settles,
 	// and requests take their time.
@@ -85,4 +88,6 @@ func (w *World) end() {
 	for _, p := range all {
 		<-p.ended
 	}
+	// What Azure was asked for is awaited by goroutines of their own.
+	time.Sleep(longestOperation)
 }

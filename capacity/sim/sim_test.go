@@ -67,7 +67,7 @@ func compareCost(t *testing.T, calm, faulty Result) {
 	for _, v := range calm.Violations {
 		t.Errorf("without faults: %s", v)
 	}
-	const factor = 4
+	const factor = 8
 	stay := time.Duration(calm.Peak) * trouble
 	if faulty.MachineTime > factor*calm.MachineTime+stay {
 		t.Errorf("machines ran for %s core-hours, and for %s without faults, when there were %d cores at most", faulty.MachineTime, calm.MachineTime, calm.Peak)

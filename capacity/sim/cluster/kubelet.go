@@ -114,6 +114,12 @@ func (c *Cluster) join(k *kubelet) {
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: now()}}
 		c.Create(byKubelet, node)
 		k.node = node.UID
+		for _, pod := range All[*corev1.Pod](c.Store) {
+			// What landed on an earlier node of the name is its own now.
+			if pod.Spec.NodeName == name && pod.Status.Phase == corev1.PodPending {
+				c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(startUp))), func() { c.run(pod) })
+			}
+		}
 		c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(settleIn))), func() { c.becomeReady(k) })
 	})
 }
