@@ -69,6 +69,8 @@ type PoolStatus struct {
 	// Repairs are when machines of the pool were given up in the last hour because
 	// they did not become ready nodes.
 	Repairs []metav1.Time `json:"repairs,omitempty"`
+	// Warning says what somebody else does to the pool, "" for nothing.
+	Warning string `json:"warning,omitempty"`
 	// State says what keeps the pool from growing; empty if nothing does.
 	State string `json:"state,omitempty"`
 }

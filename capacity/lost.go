@@ -1,5 +1,20 @@
 package capacity
 
+import (
+	"fmt"
+	"time"
+)
+
+// Lowered is a drop of a pool's capacity that Tidegate did not ask for.
+type Lowered struct {
+	From, To int
+	At       time.Time
+}
+
+func (l Lowered) String() string {
+	return fmt.Sprintf("its capacity was lowered from %d to %d at %s, and not by Tidegate: Azure then chooses machines to delete, whatever runs there; look for an autoscale rule on the scale set, another autoscaler or a person", l.From, l.To, clock(l.At))
+}
+
 // missing reports whether the node's machine is in no list although it was known:
 // Azure has taken it, or a person has. Until the node is silent too the lists may
 // be wrong; but nothing is opened for pods, or released, on such a doubt.

@@ -128,7 +128,7 @@ func (p *planner) fenced(n *Node, idle time.Duration) {
 // together with the fence, whose label they may not write, and for the machine
 // that the node is known to be.
 func (p *planner) deleting(n *Node, po *pool) {
-	if n.Fence == "" || n.Keep != "" || n.Recorded != n.Deleting {
+	if n.Contradiction() != "" {
 		return
 	}
 	p.evictLate(n, "the deletion of its machine is committed")
@@ -139,6 +139,22 @@ func (p *planner) deleting(n *Node, po *pool) {
 	case machine.State != InstanceDeleting && veto(n, po) == "":
 		p.step(n, Step{Kind: StepDelete, Why: "committed"})
 	}
+}
+
+// Contradiction says what keeps a committed deletion from going on, "" if nothing
+// does or none is committed.
+func (n *Node) Contradiction() string {
+	switch {
+	case n.Deleting == "":
+		return ""
+	case n.Fence == "":
+		return "its fence was removed"
+	case n.Keep != "":
+		return "it is kept by its " + n.Keep
+	case n.Recorded != n.Deleting:
+		return "it is recorded as another machine than the one to delete"
+	}
+	return ""
 }
 
 // evictLate removes what has landed on the node after its last look, so that

@@ -54,6 +54,8 @@ type PoolState struct {
 	// Growing is true while a request to grow is being submitted. Capacity
 	// then is already the requested one.
 	Growing bool
+	// Lowered is when somebody else last lowered the capacity, nil if nobody did.
+	Lowered *Lowered
 	// Unjoined are the VMIDs of machines that were watched since they were bought
 	// and have been no nodes so far.
 	Unjoined map[string]bool

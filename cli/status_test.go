@@ -135,6 +135,11 @@ func TestStatusSaysWhoLeads(t *testing.T) {
 			cluster: Cluster{Lease: lease("a", minute(5).Time), Status: api.Status{ObserveOnly: true}},
 			want:    []string{"Leader: a, reported 0s ago", "Observing only: Tidegate says what it would do and does nothing; it runs with --observe-only"},
 		},
+		"somebody lowers the capacity": {
+			cluster: Cluster{Lease: lease("a", minute(5).Time), Status: api.Status{Pools: []api.PoolStatus{{Name: "agents", Warning: "its capacity was lowered"}}}},
+			want: []string{"Leader: a, reported 0s ago", "agents: its capacity was lowered", "",
+				"POOL    MACHINES  READY  MIN  MAX  BOOT  OFFERS  STATE", "agents  0         0      0    0    ?     ?       at its maximum"},
+		},
 		"cannot read Azure": {
 			cluster: Cluster{Lease: lease("a", minute(5).Time), Status: api.Status{Problem: "list scale sets: the role is missing"}},
 			want:    []string{"Leader: a, reported 0s ago", "Azure: list scale sets: the role is missing"},

@@ -48,6 +48,11 @@ func (r Report) writeLeader(w io.Writer, now time.Time, style layout.Style) {
 	if r.Problem != "" {
 		say(layout.Bad, "Azure: %s", r.Problem)
 	}
+	for _, p := range r.Pools {
+		if p.Warning != "" {
+			say(layout.Warn, "%s: %s", p.Name, p.Warning)
+		}
+	}
 }
 
 func (r Report) writePools(w io.Writer, wide bool, style layout.Style) {

@@ -80,12 +80,13 @@ type Manager struct {
 	progress  *progress
 	prover    *prover
 	publisher *publisher
-	seen      map[types.UID]bool // nodes that were observed before
-	late      uids               // pods counted as late binds
-	evicted   uids               // pods whose eviction was accepted
-	reported  map[string]bool    // VMIDs of machines that were told of because they do not join
-	memory    capacity.Memory    // of the plan before
-	measured  map[string]bool    // pools that the gauges describe
+	seen      map[types.UID]bool   // nodes that were observed before
+	late      uids                 // pods counted as late binds
+	evicted   uids                 // pods whose eviction was accepted
+	lowered   map[string]time.Time // of each pool, when a drop of its capacity was told of
+	reported  map[string]bool      // VMIDs of machines that were told of because they do not join
+	memory    capacity.Memory      // of the plan before
+	measured  map[string]bool      // pools that the gauges describe
 
 	kicks chan struct{}
 	lanes lanes
@@ -105,6 +106,7 @@ func New(o Options) *Manager {
 		metrics:     newMetrics(o.Metrics),
 		limits:      o.Limits,
 		prover:      newProver(o.Config, o.Kubernetes),
+		lowered:     map[string]time.Time{},
 		kicks:       make(chan struct{}, 1),
 	}
 	if m.failpoint == nil {

@@ -11,6 +11,7 @@ type metrics struct {
 	bought       *prometheus.CounterVec
 	retired      *prometheus.CounterVec
 	lost         *prometheus.CounterVec
+	lowered      *prometheus.CounterVec
 	repaired     *prometheus.CounterVec
 	poolBroken   *prometheus.GaugeVec
 	restarted    *prometheus.CounterVec
@@ -40,6 +41,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "tidegate_retired_machines_total", Help: "Machines whose deletion the cloud has confirmed and whose node is gone."}, []string{"pool"}),
 		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_lost_machines_total", Help: "Machines that went without Tidegate deleting them, and whose node is gone."}, []string{"pool"}),
+		lowered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tidegate_capacity_drops_total", Help: "Drops of a pool's capacity that Tidegate did not ask for."}, []string{"pool"}),
 		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tidegate_repaired_machines_total", Help: "Machines that were given up because they did not become ready nodes, or fell silent with nothing on them."}, []string{"pool"}),
 		poolBroken: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -73,7 +76,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		approved: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tidegate_approved_interruptions_total", Help: "Interruptions that were let happen before their time because their machines were empty."}),
 	}
-	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.restarted, m.repaired, m.poolBroken, m.rescues, m.lateBinds, m.writes,
+	registry.MustRegister(m.gated, m.released, m.bought, m.retired, m.lost, m.lowered, m.restarted, m.repaired, m.poolBroken, m.rescues, m.lateBinds, m.writes,
 		m.planSeconds, m.proofSeconds, m.poolMachines, m.poolAway, m.cloudUp, m.observeOnly, m.unproved, m.interrupted, m.approved)
 	return m
 }

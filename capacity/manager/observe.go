@@ -54,6 +54,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 	}
 	m.followMachines(o)
 	m.followSilence(o)
+	m.followOthers(o)
 	var err error
 	o.observeOnly, err = m.observesOnly(ctx)
 	return o, err

@@ -60,6 +60,11 @@ type poolState struct {
 	outdated bool      // the capacity is known to be another one: read it first
 	listed   time.Time // when the machines were listed last
 	leaving  bool      // machines are about to go without us
+	// awaited counts the growths whose outcome is not known yet, and unsure is
+	// true after a request that may have changed the capacity nobody knows how:
+	// then a lower one is no wonder.
+	awaited int
+	unsure  bool
 	// watched are the VMIDs of machines that were listed while they were young,
 	// and have been no nodes so far.
 	watched  map[string]bool
@@ -232,6 +237,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		if s.Growing {
 			pool.Capacity, pool.Settled = s.Capacity, false // what was read is older than the request under way
 		}
+		s.compare(pool, p.now())
 		if s.VMSize != "" && s.VMSize != pool.VMSize {
 			s.resized(pool)
 		}
@@ -250,6 +256,18 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		if !there[name] {
 			s.Listed = false // what was learned is kept, in case it comes back
 		}
+	}
+}
+
+// compare notes that the capacity is lower than it was, if that was not us.
+func (s *poolState) compare(read capacity.Pool, now time.Time) {
+	ours := s.Growing || s.awaited > 0 || s.unsure || s.outdated
+	// Azure takes Spot machines as it likes.
+	if s.Listed && !ours && !read.Spot && read.Capacity < s.Capacity {
+		s.Lowered = &capacity.Lowered{From: s.Capacity, To: read.Capacity, At: now}
+	}
+	if read.Settled {
+		s.unsure = false
 	}
 }
 

@@ -38,6 +38,7 @@ type nodeProgress struct {
 	missingSince    int
 	taken           bool
 	silence         time.Time // that it was told of
+	contradiction   string    // that it was told of
 }
 
 func newProgress(now func() time.Time) *progress {
@@ -128,6 +129,13 @@ func (p *progress) taken(node types.UID) (news bool) {
 // whether that is news.
 func (p *progress) silent(node types.UID, since time.Time) (news bool) {
 	p.change(node, func(n *nodeProgress) { news, n.silence = !n.silence.Equal(since), since })
+	return news
+}
+
+// contradicted records that it was told what keeps the node's deletion from going
+// on, "" for nothing. It reports whether that is news.
+func (p *progress) contradicted(node types.UID, why string) (news bool) {
+	p.change(node, func(n *nodeProgress) { news, n.contradiction = why != "" && n.contradiction != why, why })
 	return news
 }
 

@@ -20,6 +20,9 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
+// warningKept is how long the status shows what somebody else did to a pool.
+const warningKept = time.Hour
+
 // publisher keeps the status ConfigMap.
 type publisher struct {
 	client kubernetes.Interface
@@ -130,6 +133,9 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 		}
 		if failing, _ := p.Failing(s.Now); failing != "" {
 			pool.State = failing
+		}
+		if p.Lowered != nil && s.Now.Sub(p.Lowered.At) < warningKept {
+			pool.Warning = p.Lowered.String()
 		}
 		pool.StartupTaint = p.Tainted
 		pool.Joining = slices.Sorted(maps.Keys(p.Unjoined))

@@ -41,9 +41,10 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 		p.soon()
 		return 0, err
 	}
-	p.update(g.Pool, func(s *poolState) { s.Growing, s.Asked = false, p.now() })
+	p.update(g.Pool, func(s *poolState) { s.Growing, s.Asked, s.awaited = false, p.now(), s.awaited+1 })
 	p.soon()
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+		p.update(g.Pool, func(s *poolState) { s.awaited, s.unsure = s.awaited-1, err != nil })
 		switch {
 		case err == nil:
 			p.served(g.Pool)
@@ -152,6 +153,7 @@ func (p *pools) land(pool string, refs []capacity.Ref) {
 func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
 	wait, err := p.cloud.Delete(ctx, pool, refs)
 	if err != nil {
+		p.update(pool, func(s *poolState) { s.unsure = true }) // it may have been carried out
 		p.soon()
 		return err
 	}

@@ -1,0 +1,32 @@
+package manager
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// followOthers tells once of each thing that others do against Tidegate: a
+// capacity that they lower, a deletion that they contradict after it was
+// committed.
+func (m *Manager) followOthers(o *observation) {
+	for i := range o.snapshot.Pools {
+		p := &o.snapshot.Pools[i]
+		if p.Lowered == nil || m.lowered[p.Name].Equal(p.Lowered.At) {
+			continue
+		}
+		m.lowered[p.Name] = p.Lowered.At
+		m.metrics.lowered.WithLabelValues(p.Name).Inc()
+		m.log.Error(nil, "the capacity was lowered, and not by Tidegate: look for an autoscale rule on the scale set, another autoscaler or a person",
+			"pool", p.Name, "from", p.Lowered.From, "to", p.Lowered.To)
+		m.say(statusObject(), corev1.EventTypeWarning, "CapacityLowered", "Lose", "scale set %s: %s", p.Name, p.Lowered)
+	}
+	for _, n := range o.snapshot.Nodes {
+		if n.Deleting == "" {
+			continue
+		}
+		why := n.Contradiction()
+		if object := o.node(n.Name); object != nil && m.progress.contradicted(n.UID, why) {
+			m.log.Error(nil, "a committed deletion is held up", "node", n.Name, "pool", n.Pool, "why", why)
+			m.say(object, corev1.EventTypeWarning, "DeletionHeld", "Delete", "its deletion is committed and does not go on: %s", why)
+		}
+	}
+}
