@@ -443,7 +443,8 @@ func (w *World) relate(p *Place, m *member) Verdict {
 }
 
 // first reports whether nobody whom the class has to be with was there when the
-// world was frozen: then it may start a group, together with its like.
+// world was frozen: then it may start a group with those that are planned, if
+// all of them are in the same place.
 func (r *rules) first() bool {
 	for _, t := range r.near {
 		if len(t.before) > 0 {
@@ -455,7 +456,7 @@ func (r *rules) first() bool {
 
 // nearOthers judges required affinity.
 func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
-	alone, missing, early := true, false, true
+	alone, missing, early, together := true, false, true, true
 	for _, t := range own.near {
 		value := t.axis.of[p.index]
 		if value == none {
@@ -464,8 +465,9 @@ func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
 		alone = alone && t.total == 0
 		missing = missing || t.at(p) == 0
 		early = early && t.before[value]
+		together = together && t.at(p) == t.total
 	}
-	if w.frozen && !early && !missing && !(own.first() && m.class.near.self) {
+	if w.frozen && !early && !missing && !(own.first() && m.class.near.self && together) {
 		missing, alone = true, false // those that it has to be with are only planned
 	}
 	if missing && !(alone && m.class.near.self) {

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -107,37 +108,41 @@ func (l *live) release(pod types.NamespacedName, node string) error {
 }
 
 // settle waits until each of the pods is bound, and returns those that are not
-// after a while that is long against a scheduling cycle.
+// after a while that is long against a scheduling cycle. One that was not tried
+// by then says nothing: on a busy machine the scheduler may take longer.
 func (l *live) settle(ctx context.Context, pods []types.NamespacedName) (pending []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
+	start := time.Now()
 	for {
 		pending = nil
+		tried := true
 		for _, key := range pods {
 			p, err := l.pod(key.Namespace, key.Name)
 			if err != nil {
 				return nil, err
 			}
 			if p.Spec.NodeName == "" {
-				pending = append(pending, fmt.Sprintf("%s, nominated for %q: %s", key.Name, p.Status.NominatedNodeName, unschedulable(p)))
+				why := unschedulable(p)
+				tried = tried && why != ""
+				pending = append(pending, fmt.Sprintf("%s, nominated for %q: %s", key.Name, p.Status.NominatedNodeName, cmp.Or(why, "not tried yet")))
 			}
 		}
-		if len(pending) == 0 {
-			return nil, nil
+		if waited := time.Since(start); len(pending) == 0 || tried && waited > 10*time.Second || waited > 2*time.Minute {
+			return pending, nil
 		}
 		select {
 		case <-ctx.Done():
-			return pending, nil
+			return nil, ctx.Err()
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }
 
-// unschedulable is what the scheduler says of a pod that it has not placed.
+// unschedulable is what the scheduler says of a pod that it has not placed, ""
+// if it has not tried.
 func unschedulable(p *corev1.Pod) string {
 	i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
 	if i < 0 {
-		return "not tried yet"
+		return ""
 	}
 	return p.Status.Conditions[i].Message
 }
