@@ -24,7 +24,8 @@ import (
 // the gate.
 type market struct {
 	cluster
-	pools    []*marketPool
+	pools []*marketPool
+	// ended are the pods of jobs that have run.
 	ended    []*corev1.Pod
 	gangs    map[types.UID]gangOf
 	compiler *fit.Compiler

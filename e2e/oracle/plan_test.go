@@ -165,7 +165,7 @@ func (m *market) grow(t *testing.T, l *live, grows []capacity.Grow) int {
 // finish ends all pods of jobs that run, and returns how many.
 func (m *market) finish(t *testing.T, l *live) int {
 	t.Helper()
-	running := 0
+	before := len(m.ended)
 	var left []*corev1.Pod
 	for _, p := range m.Incoming {
 		now, err := l.pod(p.Namespace, p.Name)
@@ -176,13 +176,13 @@ func (m *market) finish(t *testing.T, l *live) int {
 			left = append(left, p)
 			continue
 		}
-		running++
+		m.ended = append(m.ended, p)
 		if err := l.remove(now); err != nil {
 			t.Fatal(err)
 		}
 	}
 	m.Incoming = left
-	return running
+	return len(m.ended) - before
 }
 
 // unplaced are the pods that were planned and have not run.
