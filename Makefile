@@ -6,7 +6,7 @@ DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pod
 # What the binary and the image call themselves.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: demo sim test lint cluster build image bench-plan
+.PHONY: demo sim soak test lint cluster build image bench-plan
 
 build: ## Build tidegate into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags="-X main.version=$(VERSION)" -o bin/tidegate ./cmd/tidegate
@@ -20,6 +20,12 @@ FIRST = 1
 
 sim: ## Simulate SEEDS seeds in virtual time, from seed FIRST on.
 	go test -count=1 -timeout 2h ./capacity/sim -args -seeds $(SEEDS) -first $(FIRST)
+
+RETIREMENTS = 1000
+
+soak: ## Retire RETIREMENTS machines on a real control plane whose bindings are delayed.
+	cd e2e && go build -o ../bin/soak ./cmd/soak
+	cd e2e && exec ../bin/soak --retirements $(RETIREMENTS)
 
 test: ## Unit tests, then the end-to-end tests on the real control plane.
 	go test ./...

@@ -79,7 +79,7 @@ func first(t *time.Time, now time.Time, happened bool) bool {
 }
 
 func (o *Observer) podSeen(p *corev1.Pod) {
-	if p.Annotations[gateAnnotation] != "true" {
+	if p.Annotations[gateAnnotation] != "true" && p.Annotations[Judged] != "true" {
 		return
 	}
 	now := time.Now()

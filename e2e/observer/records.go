@@ -19,6 +19,10 @@ const (
 	capacityCondition  = "tidegate.io/Capacity"
 )
 
+// Judged is an annotation of pods that did not opt in and are to be judged all
+// the same.
+const Judged = "e2e.tidegate.io/judged"
+
 // pod is the story of one batch pod. Times are when the observer learned of
 // it; zero means that it did not happen.
 type pod struct {
