@@ -30,18 +30,18 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	for _, r := range d.Releases {
 		if pod := o.pod(r.UID); pod != nil {
 			pool := o.poolOf(r.Node)
-			pods = append(pods, action{"pod/" + string(r.UID), func(ctx context.Context) error { return m.release(ctx, pod, pool, r) }})
+			pods = append(pods, action{key: "pod/" + string(r.UID), run: func(ctx context.Context) error { return m.release(ctx, pod, pool, r) }})
 		}
 	}
 	m.lanes.pods.replace(pods)
 	if problem := m.pools.failure(); errors.Is(problem, errUnread) {
 		d.Reasons = nil // in a moment there is more to say
 	} else if data := m.publisher.data(o, problem); m.publisher.changed(data) {
-		reasons = append(reasons, action{"status", func(ctx context.Context) error { return m.publish(ctx, data) }})
+		reasons = append(reasons, action{key: "status", run: func(ctx context.Context) error { return m.publish(ctx, data) }})
 	}
 	for _, r := range d.Reasons {
 		if pod := o.pod(r.UID); pod != nil && (!says(pod, r) || m.store.follows(r.UID) && !gangStarted(pod)) {
-			reasons = append(reasons, action{"reason/" + string(r.UID), func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
+			reasons = append(reasons, action{key: "reason/" + string(r.UID), run: func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
 		}
 	}
 	m.lanes.reasons.replace(reasons)
@@ -201,11 +201,17 @@ func setCondition(pod *corev1.Pod, kind corev1.PodConditionType, status corev1.C
 	*existing = condition
 }
 
+// deletionsApart is the time between two requests to delete machines of a pool:
+// those that are committed in between go together. Azure takes twelve writes to a
+// scale set at once and then four a minute, purchases included, however many
+// machines one is for. Source: Azure documentation, "Compute throttling limits".
+const deletionsApart = 5 * time.Second
+
 // cloudActions are purchases and deletions, one of each under way in a pool.
 func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, g := range d.Grows {
-		actions = append(actions, action{"grow/" + g.Pool, func(ctx context.Context) error { return m.grow(ctx, g) }})
+		actions = append(actions, action{key: "grow/" + g.Pool, run: func(ctx context.Context) error { return m.grow(ctx, g) }})
 	}
 	byPool := map[string][]doomed{}
 	type restart struct {
@@ -224,13 +230,13 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 		}
 	}
 	for of, machines := range restarts {
-		actions = append(actions, action{string(of.fate) + "/" + of.pool, func(ctx context.Context) error {
+		actions = append(actions, action{key: string(of.fate) + "/" + of.pool, run: func(ctx context.Context) error {
 			m.restart(ctx, of.pool, of.fate, machines)
 			return nil // each machine's own failures hold it back
 		}})
 	}
 	for pool, machines := range byPool {
-		actions = append(actions, action{"delete/" + pool, func(ctx context.Context) error {
+		actions = append(actions, action{key: "delete/" + pool, rest: deletionsApart, run: func(ctx context.Context) error {
 			m.delete(ctx, pool, machines)
 			return nil // each machine's own failures hold it back
 		}})

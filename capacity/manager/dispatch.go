@@ -12,6 +12,8 @@ import (
 type action struct {
 	key string
 	run func(context.Context) error
+	// rest is how long the key is left alone after a success.
+	rest time.Duration
 }
 
 // ActionLabel is the profiler label, also in the contexts of requests, that
@@ -36,7 +38,7 @@ type dispatcher struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	waiting  []action
-	busy     map[string]bool // keys under way, or left alone after a failure
+	busy     map[string]bool // keys under way, or left alone after that
 	failures map[string]int  // in a row, by key
 	closed   bool
 }
@@ -94,7 +96,7 @@ func (d *dispatcher) run(ctx context.Context) {
 				// A profile shows which action the time went to, and a transport
 				// for which one it carries a request.
 				pprof.Do(context.WithoutCancel(ctx), pprof.Labels(ActionLabel, a.key), func(ctx context.Context) {
-					d.finished(a.key, a.run(ctx))
+					d.finished(a, a.run(ctx))
 				})
 			}
 		})
@@ -123,16 +125,19 @@ func (d *dispatcher) next() (action, bool) {
 	}
 }
 
-func (d *dispatcher) finished(key string, err error) {
-	if err == nil {
-		d.free(key, true)
+func (d *dispatcher) finished(a action, err error) {
+	if err == nil && a.rest == 0 {
+		d.free(a.key, true)
 		return
 	}
-	d.mu.Lock()
-	pause := min(firstPause<<min(d.failures[key], 20), longestPause)
-	d.failures[key]++
-	d.mu.Unlock()
-	time.AfterFunc(pause, func() { d.free(key, false) })
+	pause := a.rest
+	if err != nil {
+		d.mu.Lock()
+		pause = min(firstPause<<min(d.failures[a.key], 20), longestPause)
+		d.failures[a.key]++
+		d.mu.Unlock()
+	}
+	time.AfterFunc(pause, func() { d.free(a.key, err == nil) })
 }
 
 // free lets the next action with the key begin.

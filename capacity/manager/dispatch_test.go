@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,7 @@ func TestPlansReplaceWhatHasNotStarted(t *testing.T) {
 		go d.run(ctx)
 		var done []string
 		act := func(key string) action {
-			return action{key, func(context.Context) error { time.Sleep(time.Second); done = append(done, key); return nil }}
+			return action{key: key, run: func(context.Context) error { time.Sleep(time.Second); done = append(done, key); return nil }}
 		}
 		d.replace([]action{act("a"), act("b")})
 		synctest.Wait() // a is under way, b waits
@@ -39,7 +40,7 @@ func TestNothingIsDoneTwiceAtOnce(t *testing.T) {
 		d := newDispatcher(4, func() {})
 		go d.run(ctx)
 		var now, most, all atomic.Int32
-		slow := action{"node/n1", func(context.Context) error {
+		slow := action{key: "node/n1", run: func(context.Context) error {
 			most.Store(max(most.Load(), now.Add(1)))
 			time.Sleep(time.Minute)
 			now.Add(-1)
@@ -58,18 +59,46 @@ func TestNothingIsDoneTwiceAtOnce(t *testing.T) {
 	})
 }
 
+// TestAKeyRestsAfterASuccess: what comes meanwhile is done in one go.
+func TestAKeyRestsAfterASuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var done []string
+		d := newDispatcher(2, func() {})
+		act := func(what string) []action {
+			return []action{{key: "delete/a", rest: deletionsApart, run: func(context.Context) error {
+				done = append(done, fmt.Sprintf("%s after %s", what, time.Since(began)))
+				return nil
+			}}}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for i := range 4 {
+				d.replace(act(fmt.Sprintf("plan %d", i)))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(deletionsApart)
+			cancel()
+		}()
+		d.run(ctx)
+		if diff := cmp.Diff([]string{"plan 0 after 0s", "plan 3 after 5s"}, done); diff != "" {
+			t.Errorf("done (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestWhatIsUnderWayIsFinishedAtShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		d := newDispatcher(1, func() {})
 		finished, started := false, false
 		d.replace([]action{
-			{"a", func(ctx context.Context) error {
+			{key: "a", run: func(ctx context.Context) error {
 				time.Sleep(time.Second)
 				finished = ctx.Err() == nil
 				return nil
 			}},
-			{"b", func(context.Context) error { started = true; return nil }},
+			{key: "b", run: func(context.Context) error { started = true; return nil }},
 		})
 		go func() {
 			time.Sleep(100 * time.Millisecond)
@@ -90,12 +119,12 @@ func TestFailuresAreNoHotLoop(t *testing.T) {
 		var d *dispatcher
 		var attempts []time.Duration
 		began := time.Now()
-		act := action{"pod/a", func(context.Context) error {
+		act := action{key: "pod/a", run: func(context.Context) error {
 			attempts = append(attempts, time.Since(began))
 			return errors.New("a webhook refuses the write")
 		}}
 		others := 0
-		other := action{"pod/b", func(context.Context) error { others++; return nil }}
+		other := action{key: "pod/b", run: func(context.Context) error { others++; return nil }}
 		d = newDispatcher(2, func() { d.replace([]action{act}) })
 		d.replace([]action{act, other})
 		go d.run(ctx)
@@ -119,7 +148,7 @@ func TestFailuresOfWhatIsGoneAreForgotten(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		d := newDispatcher(1, func() {})
 		go d.run(ctx)
-		d.replace([]action{{"pod/a", func(context.Context) error { return errors.New("no") }}})
+		d.replace([]action{{key: "pod/a", run: func(context.Context) error { return errors.New("no") }}})
 		time.Sleep(time.Second)
 		d.replace(nil)
 		d.mu.Lock()
@@ -135,7 +164,7 @@ func TestASuccessEndsTheRowOfFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var attempts []time.Time
-		act := action{"pod/a", func(context.Context) error {
+		act := action{key: "pod/a", run: func(context.Context) error {
 			attempts = append(attempts, time.Now())
 			if len(attempts) == 4 {
 				return nil
@@ -167,7 +196,7 @@ func TestWhatWaitsForItsKeyIsNotLost(t *testing.T) {
 		var mu sync.Mutex
 		done := map[string]int{}
 		act := func(key string, took time.Duration) action {
-			return action{key, func(context.Context) error {
+			return action{key: key, run: func(context.Context) error {
 				time.Sleep(took)
 				mu.Lock()
 				defer mu.Unlock()

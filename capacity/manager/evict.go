@@ -58,7 +58,7 @@ func (m *Manager) evictionActions(o *observation, d capacity.Decision) []action 
 		}
 		// The caches may not show yet what was evicted a moment ago.
 		if pod.DeletionTimestamp == nil && !m.evicted.has(e.UID) {
-			actions = append(actions, action{"pod/" + string(e.UID), func(ctx context.Context) error { return m.evict(ctx, pod, e) }})
+			actions = append(actions, action{key: "pod/" + string(e.UID), run: func(ctx context.Context) error { return m.evict(ctx, pod, e) }})
 		}
 	}
 	return actions

@@ -26,7 +26,7 @@ func (m *Manager) approvalActions(o *observation, d capacity.Decision) []action 
 		if told == nil || told.UID != a.UID || slices.Contains(nodes, nil) {
 			continue
 		}
-		actions = append(actions, action{"approve/" + a.Interruption.ID, func(ctx context.Context) error {
+		actions = append(actions, action{key: "approve/" + a.Interruption.ID, run: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 			defer cancel()
 			return m.approve(ctx, told, nodes, a.Interruption)

@@ -113,7 +113,7 @@ func (m *Manager) repairActions(d capacity.Decision) []action {
 	m.reported = reported
 	var actions []action
 	for pool, repairs := range byPool {
-		actions = append(actions, action{"repair/" + pool, func(ctx context.Context) error { return m.repair(ctx, pool, repairs) }})
+		actions = append(actions, action{key: "repair/" + pool, run: func(ctx context.Context) error { return m.repair(ctx, pool, repairs) }})
 	}
 	return actions
 }

@@ -26,7 +26,7 @@ func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 		if s.Kind == capacity.StepDelete || s.Kind == capacity.StepRestart || node == nil || node.UID != s.UID {
 			continue
 		}
-		actions = append(actions, action{"node/" + s.Node, func(ctx context.Context) error {
+		actions = append(actions, action{key: "node/" + s.Node, run: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 			defer cancel()
 			return m.perform(ctx, node, s)

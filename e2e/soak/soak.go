@@ -30,9 +30,10 @@ const (
 	settle = 3 * time.Second
 	// idleAfter leaves a second between the last pod's end and the fence.
 	idleAfter = settle + time.Second
-	// machines is how many there are at most, and wave how many pods come at once,
-	// each of which needs most of a machine.
-	machines, wave = 60, 60
+	// There are so many pools, since Azure takes only four writes a minute to each,
+	// with so many machines at most. wave is how many pods come at once, each of
+	// which needs most of a machine.
+	pools, machines, wave = 20, 3, pools * machines
 	// period is the time from one wave to the next: most machines of the last one
 	// have gone by then.
 	period = 20 * time.Second
@@ -102,16 +103,11 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func (s *soak) start(ctx context.Context, out io.Writer) (err error) {
-	set := emulator.ScaleSet{
-		Name: "agents", Size: "Standard_D8s_v5", Shape: &emulator.Shape{VCPUs: 8, MemoryGiB: 32, Family: "standardDSv5Family"},
-		BootTime: emulator.Between(500*time.Millisecond, 2*time.Second),
-		Tags: map[string]string{
-			api.EnabledTag: "enabled", api.MinTag: "0", api.MaxTag: strconv.Itoa(machines), api.IdleAfterTag: idleAfter.String(),
-			"k8s.io_cluster-autoscaler_node-template_resources_cpu":    "7800m",
-			"k8s.io_cluster-autoscaler_node-template_resources_memory": "30Gi",
-		},
+	var sets []emulator.ScaleSet
+	for i := range pools {
+		sets = append(sets, scaleSet(fmt.Sprintf("agents%d", i)))
 	}
-	if s.rig, err = rig.Start(ctx, rig.Options{Settle: settle, Azure: emulator.Config{ScaleSets: []emulator.ScaleSet{set}}, Out: out}); err != nil {
+	if s.rig, err = rig.Start(ctx, rig.Options{Settle: settle, Azure: emulator.Config{ScaleSets: sets}, Out: out}); err != nil {
 		return err
 	}
 	defer func() {
@@ -130,6 +126,18 @@ func (s *soak) start(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	return s.tidegate.AwaitReady(ctx)
+}
+
+func scaleSet(name string) emulator.ScaleSet {
+	return emulator.ScaleSet{
+		Name: name, Size: "Standard_D8s_v5", Shape: &emulator.Shape{VCPUs: 8, MemoryGiB: 32, Family: "standardDSv5Family"},
+		BootTime: emulator.Between(500*time.Millisecond, 2*time.Second),
+		Tags: map[string]string{
+			api.EnabledTag: "enabled", api.MinTag: "0", api.MaxTag: strconv.Itoa(machines), api.IdleAfterTag: idleAfter.String(),
+			"k8s.io_cluster-autoscaler_node-template_resources_cpu":    "7800m",
+			"k8s.io_cluster-autoscaler_node-template_resources_memory": "30Gi",
+		},
+	}
 }
 
 // waves lets waves of pods come until enough machines have gone. In between small
@@ -203,7 +211,9 @@ func (s *soak) submit(ctx context.Context, cpu string, optsIn bool) error {
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever,
 			// Not on the cluster's server.
-			NodeSelector: map[string]string{api.PoolLabel: "agents"},
+			Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: api.PoolLabel, Operator: corev1.NodeSelectorOpExists}}}},
+			}}},
 			Containers: []corev1.Container{{
 				Name: "work", Image: "registry.example/work",
 				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}},
