@@ -150,12 +150,18 @@ func (u *user) status() cli.Report {
 // submits creates an opted-in pod of 3 CPUs, which runs for ever if runFor is 0.
 func (u *user) submits(name string, runFor time.Duration) {
 	u.t.Helper()
+	u.submitsSized(name, "3", runFor)
+}
+
+// submitsSized does so for a pod of that many CPUs.
+func (u *user) submitsSized(name, cpus string, runFor time.Duration) {
+	u.t.Helper()
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Annotations: map[string]string{api.GateKey: "true"}},
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever,
 			Containers: []corev1.Container{{Name: "work", Image: "work", Resources: corev1.ResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("3")},
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpus)},
 			}}},
 		},
 	}

@@ -33,10 +33,10 @@ const (
 	AgentAccount   = api.ServerNamespace + "/" + api.AgentAccount
 )
 
-// install applies the manifests, but for what a container runtime would do:
-// Tidegate runs as processes. Without Options.Certificates the cluster's own
-// authority does cert-manager's part.
-func (r *Rig) install(ctx context.Context) error {
+// Install applies the manifests, again for an upgrade, but for what a container
+// runtime would do: Tidegate runs as processes. Without Options.Certificates the
+// cluster's own authority does cert-manager's part.
+func (r *Rig) Install(ctx context.Context) error {
 	if from := r.options.Certificates; from != nil {
 		if err := from.Install(ctx, r.Cluster); err != nil {
 			return err

@@ -109,7 +109,7 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	if r.Client, err = kubernetes.NewForConfig(r.Cluster.Config()); err != nil {
 		return nil, err
 	}
-	if err := r.install(ctx); err != nil {
+	if err := r.Install(ctx); err != nil {
 		return nil, fmt.Errorf("install Tidegate's manifests: %w", err)
 	}
 	if err := r.addServerNode(ctx); err != nil {
