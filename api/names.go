@@ -167,6 +167,10 @@ const (
 	// same time although they are in use: "2", or a share of the pool's machines,
 	// "10%".
 	MaxSurgeTag = "tidegate-max-surge"
+	// ProtectTag, ProtectBusy, has machines with work protected from the scale-in
+	// that Azure does by itself.
+	ProtectTag  = "tidegate-protect"
+	ProtectBusy = "busy"
 	// PriceTag is the price of one machine per hour, a decimal number in the
 	// user's currency.
 	PriceTag = "tidegate-price-per-hour"

@@ -36,6 +36,9 @@ type PoolSettings struct {
 	// MaxSurge is how many outdated machines are replaced at a time, in machines or
 	// percent of all.
 	MaxSurge Share
+	// ProtectBusy is true if machines with work are protected from Azure's own
+	// scale-in.
+	ProtectBusy bool
 	// Labels, Taints and Resources describe a node of an empty pool.
 	Labels    map[string]string
 	Taints    []corev1.Taint
@@ -102,11 +105,26 @@ func ParsePoolTags(tags map[string]string) (PoolSettings, error) {
 			s.PricePerHour = p
 		}
 	}
+	s.ProtectBusy, err = parseWord(tags, ProtectTag, ProtectBusy, "no machine is protected")
+	errs = append(errs, err)
 	s.Buffer, err = parseShare(tags, BufferTag, Share{}, "nothing is kept in reserve")
 	errs = append(errs, err)
 	s.MaxSurge, err = parseShare(tags, MaxSurgeTag, Share{Machines: DefaultMaxSurge}, "one machine is replaced at a time")
 	errs = append(errs, err, s.parseTemplate(tags))
 	return s, errors.Join(errs...)
+}
+
+// parseWord reports whether a tag has the one value that it may have; instead says
+// what a bad value means.
+func parseWord(tags map[string]string, tag, word, instead string) (bool, error) {
+	switch v, ok := tags[tag]; {
+	case !ok:
+		return false, nil
+	case v == word:
+		return true, nil
+	default:
+		return false, fmt.Errorf("tag %s=%q: want %q, %s", tag, v, word, instead)
+	}
 }
 
 // parseShare reads a tag; instead says what the default for a bad value means.

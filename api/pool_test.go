@@ -76,6 +76,12 @@ func TestParsePoolTags(t *testing.T) {
 			want:    defaults(nil),
 			wantErr: `tag tidegate-price-per-hour="NaN": want a positive number such as "0.38", vCPUs are compared instead`,
 		},
+		"protection": {tags: map[string]string{ProtectTag: "busy"}, want: defaults(func(s *PoolSettings) { s.ProtectBusy = true })},
+		"protection of what": {
+			tags:    map[string]string{ProtectTag: "all"},
+			want:    defaults(nil),
+			wantErr: `tag tidegate-protect="all": want "busy", no machine is protected`,
+		},
 		"a surge of machines": {tags: map[string]string{MaxSurgeTag: "3"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{Machines: 3} })},
 		"no surge":            {tags: map[string]string{MaxSurgeTag: "0"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{} })},
 		"a share of surge":    {tags: map[string]string{MaxSurgeTag: "25%"}, want: defaults(func(s *PoolSettings) { s.MaxSurge = Share{Percent: 25} })},

@@ -22,6 +22,7 @@ const (
 	actionReadInstances = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
 	actionWriteSet      = "Microsoft.Compute/virtualMachineScaleSets/write"
 	actionDelete        = "Microsoft.Compute/virtualMachineScaleSets/delete/action"
+	actionWriteInstance = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
 	actionRestart       = "Microsoft.Compute/virtualMachineScaleSets/restart/action"
 	actionReimage       = "Microsoft.Compute/virtualMachineScaleSets/reimage/action"
 

@@ -57,6 +57,7 @@ func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
 	}
 	i.VMID = strings.ToLower(deref(p.VMID))
 	i.Created = deref(p.TimeCreated)
+	i.Protected = p.ProtectionPolicy != nil && deref(p.ProtectionPolicy.ProtectFromScaleIn)
 	i.Outdated = p.LatestModelApplied != nil && !*p.LatestModelApplied
 	power := ""
 	if view := p.InstanceView; view != nil {

@@ -90,6 +90,8 @@ type Instance struct {
 	// Zone is where the machine runs, in the form of Pool.Zones; "" if it is
 	// not in a zone.
 	Zone string
+	// Protected is true if Azure may not choose the machine when it scales in.
+	Protected bool
 	// Outdated is true if the machine lacks the set's latest model: its size or
 	// image, for instance, were changed since it was bought.
 	Outdated bool

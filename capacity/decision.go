@@ -16,6 +16,8 @@ type Decision struct {
 	Grows []Grow
 	// Steps are the next steps of nodes' lives, at most one for each node.
 	Steps []Step
+	// Protections are changes to what Azure may choose, at most one for each pool.
+	Protections []Protection
 	// Repairs are machines to give up that are no nodes.
 	Repairs []Repair
 	// Evictions are pods that landed on a node whose deletion was committed, and

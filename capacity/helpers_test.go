@@ -67,6 +67,9 @@ func story(d Decision) []string {
 		}
 		lines = append(lines, line)
 	}
+	for _, r := range d.Protections {
+		lines = append(lines, fmt.Sprintf("protect %s: %t", strings.TrimPrefix(r.Instance.VMID, "vm-"), r.Protect))
+	}
 	for _, r := range d.Repairs {
 		verb := "give up"
 		if r.Report {

@@ -47,6 +47,7 @@ func (m *Memory) Plan(s Snapshot) Decision {
 	p.roll()
 	p.retire()
 	p.repair()
+	p.protect()
 	p.approve()
 	p.explain()
 	return p.decision

@@ -27,5 +27,5 @@ func (d Decision) ObserveOnly() Decision {
 func (d Decision) Acts() bool {
 	// A proof is asked for, it changes nothing.
 	steps := slices.ContainsFunc(d.Steps, func(s Step) bool { return s.Kind != StepProve })
-	return steps || len(d.Releases)+len(d.Grows)+len(d.Evictions)+len(d.Approvals)+len(d.Repairs) > 0
+	return steps || len(d.Releases)+len(d.Grows)+len(d.Evictions)+len(d.Approvals)+len(d.Repairs)+len(d.Protections) > 0
 }

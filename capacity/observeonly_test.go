@@ -38,13 +38,14 @@ func TestActs(t *testing.T) {
 		decision Decision
 		want     bool
 	}{
-		"nothing to do":         {Decision{Reasons: []Reason{{}}, NextLook: time.Unix(1, 0)}, false},
-		"only a proof":          {Decision{Steps: []Step{{Kind: StepProve}}}, false},
-		"a pod is released":     {Decision{Releases: []Release{{}}}, true},
-		"a machine is bought":   {Decision{Grows: []Grow{{}}}, true},
-		"a node is marked":      {Decision{Steps: []Step{{Kind: StepMark}}}, true},
-		"a machine is given up": {Decision{Repairs: []Repair{{}}}, true},
-		"a pod is evicted":      {Decision{Evictions: []Eviction{{}}}, true},
+		"nothing to do":          {Decision{Reasons: []Reason{{}}, NextLook: time.Unix(1, 0)}, false},
+		"only a proof":           {Decision{Steps: []Step{{Kind: StepProve}}}, false},
+		"a pod is released":      {Decision{Releases: []Release{{}}}, true},
+		"a machine is bought":    {Decision{Grows: []Grow{{}}}, true},
+		"a node is marked":       {Decision{Steps: []Step{{Kind: StepMark}}}, true},
+		"a machine is protected": {Decision{Protections: []Protection{{}}}, true},
+		"a machine is given up":  {Decision{Repairs: []Repair{{}}}, true},
+		"a pod is evicted":       {Decision{Evictions: []Eviction{{}}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tc.decision.Acts(); got != tc.want {

@@ -21,7 +21,8 @@ type Plan struct {
 
 // Action is one thing that Tidegate would do.
 type Action struct {
-	// Do is the kind: buy, release, evict, give up, report, approve, or a step of a node's life
+	// Do is the kind: buy, release, evict, give up, report, protect,
+	// unprotect, approve, or a step of a node's life
 	// such as mark or fence.
 	Do string `json:"do"`
 	// What it is done to: a pod, a node, or machines of a pool.
@@ -59,6 +60,13 @@ func NewPlan(d capacity.Decision) Plan {
 			do = "report"
 		}
 		p.Actions = append(p.Actions, Action{do, fmt.Sprintf("machine %s of %s", r.Instance.ID, r.Pool), r.Why})
+	}
+	for _, r := range d.Protections {
+		action := Action{"protect", fmt.Sprintf("machine %s of %s", r.Instance.ID, r.Pool), "it has work"}
+		if !r.Protect {
+			action.Do, action.Why = "unprotect", "it has no work"
+		}
+		p.Actions = append(p.Actions, action)
 	}
 	for _, a := range d.Approvals {
 		p.Actions = append(p.Actions, Action{"approve", "node " + a.Node, "an interruption need not wait"})

@@ -26,6 +26,9 @@ type Cloud interface {
 	// The cloud lowers the capacity by itself. It returns as soon as the cloud
 	// has accepted it; the returned function waits for the outcome.
 	Delete(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
+	// Protect changes whether the cloud may choose the instance when it scales in,
+	// after the same reading, and waits until that is so.
+	Protect(ctx context.Context, pool string, instance capacity.Ref, protect bool) error
 	// Restart restarts the instances, or reimages them, in one call, after the
 	// same reading. It returns as soon as the cloud has accepted it; the returned
 	// function waits for the outcome.

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type scriptedCloud struct {
 	outcome   error                    // of what was accepted, a minute later
 	endless   bool                     // there is no outcome
 	deleteErr error                    // instead of accepting a deletion or a restart
+	protected []string                 // which instance was to be protected or not
 	restarts  []string                 // what was to be done to which instance
 	listTime  time.Duration
 	others    []capacity.Pool  // beside agents
@@ -86,6 +88,13 @@ func (c *scriptedCloud) Restart(_ context.Context, _ string, fate api.Fate, refs
 		c.restarts = append(c.restarts, string(fate)+" "+ref.ID)
 	}
 	return c.wait, c.deleteErr
+}
+
+func (c *scriptedCloud) Protect(_ context.Context, _ string, ref capacity.Ref, protect bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.protected = append(c.protected, fmt.Sprintf("%s %t", ref.ID, protect))
+	return c.deleteErr
 }
 
 func (c *scriptedCloud) wait(ctx context.Context) error {

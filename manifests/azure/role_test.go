@@ -20,7 +20,7 @@ import (
 const joinAction = "Microsoft.Network/virtualNetworks/subnets/join/action"
 
 // life is all that Tidegate does to a scale set: find it, buy a machine, list it,
-// restart, reimage and delete it.
+// protect, restart, reimage and delete it.
 func life(ctx context.Context, config emulator.Config) error {
 	config.ScaleSets[0].BootTime = emulator.Between(time.Millisecond, 2*time.Millisecond)
 	config.ScaleSets[0].TerminateNotice.Duration = 0
@@ -65,6 +65,9 @@ func life(ctx context.Context, config emulator.Config) error {
 		return err
 	}
 	refs := []capacity.Ref{{ID: instances[0].ID, VMID: instances[0].VMID}}
+	if err := cloud.Protect(ctx, pool.Name, refs[0], true); err != nil {
+		return err
+	}
 	for _, fate := range []api.Fate{api.FateRestart, api.FateReimage} {
 		restarted, err := cloud.Restart(ctx, pool.Name, fate, refs)
 		if err != nil {

@@ -1,0 +1,42 @@
+package manager
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate-k3s/tidegate/capacity"
+)
+
+// A change shows at once, a refused one does not, and after either the next one
+// has to wait.
+func TestProtectionShows(t *testing.T) {
+	for name, refused := range map[string]error{"made": nil, "refused": errors.New("403 no role")} {
+		t.Run(name, func(t *testing.T) {
+			cloud := &scriptedCloud{
+				pool:      capacity.Pool{Capacity: 1, Settled: true},
+				instances: []capacity.Instance{{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}},
+				deleteErr: refused,
+			}
+			inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+				before := agents(t, p)
+				err := p.protect(t.Context(), "agents", capacity.Ref{ID: "1", VMID: testVMID}, true)
+				if !errors.Is(err, refused) {
+					t.Errorf("error %v, want %v", err, refused)
+				}
+				after := agents(t, p)
+				if after.Instances[0].Protected != (refused == nil) || before.Instances[0].Protected {
+					t.Errorf("shown as protected: %t, and in an older snapshot: %t", after.Instances[0].Protected, before.Instances[0].Protected)
+				}
+				if got := after.ProtectAfter.Sub(time.Now()); got != protectEvery {
+					t.Errorf("the next change is in %s, want %s", got, protectEvery)
+				}
+				if diff := cmp.Diff([]string{"1 true"}, cloud.protected); diff != "" {
+					t.Errorf("asked for (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
