@@ -30,7 +30,7 @@ func TestProtectionShows(t *testing.T) {
 				if after.Instances[0].Protected != (refused == nil) || before.Instances[0].Protected {
 					t.Errorf("shown as protected: %t, and in an older snapshot: %t", after.Instances[0].Protected, before.Instances[0].Protected)
 				}
-				if got := after.ProtectAfter.Sub(time.Now()); got != protectEvery {
+				if got := time.Until(after.ProtectAfter); got != protectEvery {
 					t.Errorf("the next change is in %s, want %s", got, protectEvery)
 				}
 				if diff := cmp.Diff([]string{"1 true"}, cloud.protected); diff != "" {
