@@ -39,7 +39,7 @@ func (p *planner) protect() {
 		}
 	}
 	for _, po := range p.pools {
-		if c := chosen[po]; c != nil && !p.before(po.ProtectAfter) {
+		if c := chosen[po]; c != nil {
 			p.decision.Protections = append(p.decision.Protections, *c)
 		}
 	}

@@ -26,7 +26,6 @@ func TestProtect(t *testing.T) {
 		"those with work first":                     {in: snapshot(two(protecting), nodes(node("n1", protected), node("n2")), work), want: []string{"protect n2: true"}},
 		"a DaemonSet's pod is no work":              {in: snapshot(two(protecting), nodes(node("n1"), node("n2")), pod("d", 1, on("n2"), of(Daemon))), want: nil},
 		"one at a time":                             {in: snapshot(two(protecting), nodes(node("n1"), node("n2")), work, pod("too", 1, on("n1"))), want: []string{"protect n1: true"}},
-		"and not right after another":               {in: snapshot(two(protecting, func(p *PoolState) { p.ProtectAfter = now.Add(time.Second) }), nodes(node("n1"), node("n2")), work), want: nil},
 		"not on doubt which machine it is":          {in: snapshot(two(protecting), nodes(node("n1"), node("n2", unmapped)), work), want: nil},
 		"a machine that goes is left as it is":      {in: snapshot(two(protecting), nodes(node("n1"), node("n2", committed, protected))), want: []string{"delete n2"}},
 		"a pool that must not be managed stays too": {in: snapshot(two(protecting, refused("it is Flexible")), nodes(node("n1"), node("n2")), work), want: nil},

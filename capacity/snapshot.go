@@ -54,8 +54,6 @@ type PoolState struct {
 	// Growing is true while a request to grow is being submitted. Capacity
 	// then is already the requested one.
 	Growing bool
-	// ProtectAfter is when the protection of a machine may be changed again.
-	ProtectAfter time.Time
 	// Lowered is when somebody else last lowered the capacity, nil if nobody did.
 	Lowered *Lowered
 	// Unjoined are the VMIDs of machines that were watched since they were bought

@@ -18,7 +18,7 @@ const protectEvery = 30 * time.Second
 func (m *Manager) protectActions(d capacity.Decision) []action {
 	var actions []action
 	for _, c := range d.Protections {
-		actions = append(actions, action{"protect/" + c.Pool, func(ctx context.Context) error { return m.protect(ctx, c) }})
+		actions = append(actions, action{key: "protect/" + c.Pool, rest: protectEvery, run: func(ctx context.Context) error { return m.protect(ctx, c) }})
 	}
 	return actions
 }
@@ -37,12 +37,10 @@ func (m *Manager) protect(ctx context.Context, c capacity.Protection) error {
 
 // protect asks the cloud for the change, and shows it at once if it was made.
 func (p *pools) protect(ctx context.Context, pool string, ref capacity.Ref, protect bool) error {
-	err := p.cloud.Protect(ctx, pool, ref, protect)
+	if err := p.cloud.Protect(ctx, pool, ref, protect); err != nil {
+		return err
+	}
 	p.update(pool, func(s *poolState) {
-		s.ProtectAfter = p.now().Add(protectEvery)
-		if err != nil {
-			return
-		}
 		s.Instances = slices.Clone(s.Instances) // snapshots share the old list
 		for i := range s.Instances {
 			if s.Instances[i].VMID == ref.VMID {
@@ -50,5 +48,5 @@ func (p *pools) protect(ctx context.Context, pool string, ref capacity.Ref, prot
 			}
 		}
 	})
-	return err
+	return nil
 }
