@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/names"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
@@ -104,6 +105,8 @@ func (x *comparison) judge(ctx context.Context, i int, when string) []int {
 			fitting = append(fitting, j)
 		case plugin == "":
 			x.disagree("Tidegate refuses", "%s on %s, %s: kube-scheduler accepts it, Tidegate says %q", x.Incoming[i].Name, n.Name, when, ours.Why)
+		case ours.Why == "" && plugin == names.DynamicResources && x.ours.classes[i].Unjudged:
+			x.refused["not judged"]++
 		case ours.Why == "":
 			x.disagree(plugin, "%s on %s, %s: kube-scheduler says %q, Tidegate accepts it", x.Incoming[i].Name, n.Name, when, verdicts[j])
 		default:

@@ -33,6 +33,11 @@ func init() {
 		}
 	}}
 	rules["ports"] = rule{pod: takePorts}
+	rules["devices"] = rule{pod: func(g *generator, p *corev1.Pod) {
+		if g.chance(30) {
+			p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimName: new("nobody-made-it")}}
+		}
+	}}
 	rules["features"] = rule{
 		node: func(g *generator, n *corev1.Node) {
 			if g.chance(50) {
@@ -51,13 +56,13 @@ func init() {
 
 func amounts(g *generator, of []string) resource.Quantity { return resource.MustParse(pick(g, of)) }
 
-var exotic = []corev1.ResourceName{"nvidia.com/gpu", "hugepages-2Mi", "example.com/license", corev1.ResourceEphemeralStorage}
+var exotic = []corev1.ResourceName{"nvidia.com/gpu", "hugepages-2Mi", "attachable-volumes-azure-disk", "example.com/license", corev1.ResourceEphemeralStorage}
 
 func giveResources(g *generator, n *corev1.Node) {
 	n.Status.Allocatable[corev1.ResourceCPU] = amounts(g, []string{"1", "2", "3500m", "0"})
 	n.Status.Allocatable[corev1.ResourceMemory] = amounts(g, []string{"1Gi", "2Gi", "5G"})
 	n.Status.Allocatable[corev1.ResourcePods] = amounts(g, []string{"2", "4", "110"})
-	for _, name := range some(g, 4, exotic) {
+	for _, name := range some(g, 5, exotic) {
 		n.Status.Allocatable[name] = amounts(g, []string{"1", "4Mi", "2", "1Gi"})
 	}
 }
@@ -77,10 +82,20 @@ func (g *generator) requests() corev1.ResourceList {
 }
 
 func wantResources(g *generator, p *corev1.Pod) {
-	always := corev1.ContainerRestartPolicyAlways
 	for i := range p.Spec.Containers {
 		p.Spec.Containers[i].Resources.Requests = g.requests()
 	}
+	if g.chance(60) {
+		g.wantMore(p)
+	}
+	if g.chance(50) && strings.HasPrefix(p.Name, "stands") {
+		g.resize(p)
+	}
+}
+
+// wantMore gives the pod requests beside those of its one container.
+func (g *generator) wantMore(p *corev1.Pod) {
+	always := corev1.ContainerRestartPolicyAlways
 	if g.chance(30) {
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "second", Resources: corev1.ResourceRequirements{Requests: g.requests()}})
 	}
@@ -102,9 +117,6 @@ func wantResources(g *generator, p *corev1.Pod) {
 			}
 		}
 		p.Spec.Resources = &corev1.ResourceRequirements{Requests: list}
-	}
-	if g.chance(30) && strings.HasPrefix(p.Name, "stands") {
-		g.resize(p)
 	}
 }
 

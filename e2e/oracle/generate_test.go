@@ -24,7 +24,7 @@ type rule struct {
 var rules = map[string]rule{}
 
 // intricate are rules with so many cases that they come more often.
-var intricate = []string{"spread", "spread", "spread", "podaffinity", "antiaffinity", "unbound"}
+var intricate = []string{"spread", "spread", "spread", "podaffinity", "antiaffinity", "unbound", "unbound", "limits", "resources", "resources"}
 
 // generator makes one cluster.
 type generator struct {

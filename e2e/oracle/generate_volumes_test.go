@@ -23,7 +23,9 @@ func init() {
 
 const (
 	diskDriver = "disk.csi.azure.com"
-	ownDriver  = "own.example.com"
+	// The driver of a built-in plugin that no node says to have moved.
+	sphereDriver = "csi.vsphere.vmware.com"
+	ownDriver    = "own.example.com"
 )
 
 var storageClasses = []string{"immediate", "waits", "topology", "static", "capacity", "azure"}
@@ -68,8 +70,10 @@ func (g *generator) storage(waiting bool) {
 	for i := range g.IntN(4) {
 		capacity := &storagev1.CSIStorageCapacity{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("capacity-%d", i), Namespace: "storage"}, StorageClassName: "capacity",
-			NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelTopologyZone: pick(g, zones)}},
-			Capacity:     new(amounts(g, []string{"1Gi", "5Gi", "9Gi"})),
+			Capacity: new(amounts(g, []string{"1Gi", "5Gi", "9Gi"})),
+		}
+		if g.chance(80) { // else the driver has no room anywhere
+			capacity.NodeTopology = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelTopologyZone: pick(g, zones)}}
 		}
 		if g.chance(30) {
 			capacity.MaximumVolumeSize = new(amounts(g, []string{"1Gi", "9Gi"}))
@@ -77,8 +81,12 @@ func (g *generator) storage(waiting bool) {
 		g.Others = append(g.Others, capacity)
 	}
 	g.spareVolumes()
+	homes := namespaces
+	if g.chance(50) {
+		homes = homes[:1] // so that pods have more claims to choose from
+	}
 	for i := range claimCount {
-		g.claim(i, waiting)
+		g.claim(i, pick(g, homes), waiting)
 	}
 }
 
@@ -129,9 +137,9 @@ func (g *generator) tie(pv *corev1.PersistentVolume) {
 }
 
 // claim makes a claim, with its volume if it is bound.
-func (g *generator) claim(i int, waiting bool) {
+func (g *generator) claim(i int, namespace string, waiting bool) {
 	claim := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("claim-%d", i), Namespace: pick(g, namespaces), UID: types.UID(fmt.Sprintf("uid-claim-%d", i)), Annotations: map[string]string{}},
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("claim-%d", i), Namespace: namespace, UID: types.UID(fmt.Sprintf("uid-claim-%d", i)), Annotations: map[string]string{}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: new(pick(g, storageClasses)),
 			AccessModes:      []corev1.PersistentVolumeAccessMode{pick(g, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce, corev1.ReadWriteOnce, corev1.ReadWriteOnce, corev1.ReadWriteOncePod})},
@@ -142,6 +150,9 @@ func (g *generator) claim(i int, waiting bool) {
 	defer func() { g.Others = append(g.Others, claim) }()
 	if waiting && g.chance(40) {
 		claim.Spec.StorageClassName = new("static")
+	}
+	if i == 0 && g.chance(20) {
+		claim.Spec.Resources.Requests = nil // the smallest there can be
 	}
 	switch g.IntN(30) {
 	case 0:
@@ -161,7 +172,7 @@ func (g *generator) claim(i int, waiting bool) {
 		if g.chance(20) {
 			claim.Annotations[volume.AnnSelectedNode] = fmt.Sprintf("node-%d", g.IntN(5))
 		}
-		if g.chance(20) {
+		if g.chance(35) {
 			claim.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"kind": "fast"}}
 		}
 		return
@@ -187,13 +198,15 @@ func (g *generator) boundVolume(claim *corev1.PersistentVolumeClaim) *corev1.Per
 	if claim.Spec.StorageClassName != nil {
 		pv.Spec.StorageClassName = *claim.Spec.StorageClassName
 	}
-	switch g.IntN(5) {
+	switch g.IntN(6) {
 	case 0:
 		pv.Spec.HostPath = &corev1.HostPathVolumeSource{Path: "/data"}
 	case 1:
 		pv.Spec.AzureDisk = &corev1.AzureDiskVolumeSource{DiskName: pv.Name, DataDiskURI: "/disks/" + pick(g, []string{"x", "y"})}
 	case 2:
 		pv.Spec.Cinder = &corev1.CinderPersistentVolumeSource{VolumeID: pick(g, []string{"x", "y"})}
+	case 3:
+		pv.Spec.VsphereVolume = &corev1.VsphereVirtualDiskVolumeSource{VolumePath: "[store] " + pick(g, []string{"x", "y"})}
 	default:
 		pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: pick(g, []string{ownDriver, diskDriver}), VolumeHandle: "/disks/" + pick(g, []string{"x", "y", "z"})}
 	}
@@ -207,7 +220,7 @@ func (g *generator) boundVolume(claim *corev1.PersistentVolumeClaim) *corev1.Per
 // useClaims gives the pod claims. It names none twice: two free volumes would be
 // chosen for such a claim, and which of them counts later is left to chance.
 func useClaims(g *generator, p *corev1.Pod) {
-	for range g.IntN(3) {
+	for range g.IntN(4) {
 		v := corev1.Volume{Name: fmt.Sprintf("v%d", len(p.Spec.Volumes))}
 		if g.chance(10) {
 			g.ephemeral(p, &v)
@@ -246,6 +259,11 @@ func (g *generator) ephemeral(p *corev1.Pod, v *corev1.Volume) {
 		},
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: new(pick(g, []string{"waits", "azure", "topology"})), Resources: corev1.VolumeResourceRequirements{Requests: size(20)}},
 	}
+	if g.chance(30) {
+		claim.Status.Phase = corev1.ClaimBound
+		claim.Annotations[volume.AnnBindCompleted] = "yes"
+		g.Others = append(g.Others, g.boundVolume(claim))
+	}
 	if g.chance(8) && strings.HasPrefix(p.Name, "incoming") {
 		claim.OwnerReferences = nil // no such pod would ever stand
 	}
@@ -259,7 +277,7 @@ func limitNode(g *generator, n *corev1.Node) {
 		return
 	}
 	csi := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
-	for _, name := range []string{ownDriver, diskDriver} {
+	for _, name := range []string{ownDriver, diskDriver, sphereDriver} {
 		if g.chance(25) {
 			continue
 		}

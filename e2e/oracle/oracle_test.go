@@ -66,7 +66,7 @@ func TestFit(t *testing.T) {
 	for _, plugin := range []string{
 		"PreFilter", names.NodeUnschedulable, names.TaintToleration, names.NodeAffinity, names.NodePorts, names.NodeResourcesFit,
 		names.VolumeRestrictions, names.NodeVolumeLimits, names.VolumeBinding, names.VolumeZone, names.PodTopologySpread, names.InterPodAffinity,
-		names.NodeDeclaredFeatures,
+		names.NodeDeclaredFeatures, "not judged",
 	} {
 		if total.refused[plugin] == 0 {
 			t.Errorf("%s refused nothing: its rule was not compared", plugin)
