@@ -66,20 +66,28 @@ func (w *World) seen(e cluster.Event) {
 	}
 }
 
-// checkCommit makes sure that nothing speaks against the deletion of a machine
-// when it is committed.
+// checkCommit makes sure that nothing speaks against the deletion of a machine,
+// or its restart, when it is committed.
 func (w *World) checkCommit(before, after *corev1.Node) {
-	if before == nil || after.Annotations[api.DeletingAnnotation] == "" || before.Annotations[api.DeletingAnnotation] != "" {
+	committed := func(annotation string) bool {
+		return before != nil && after.Annotations[annotation] != "" && before.Annotations[annotation] == ""
+	}
+	what := "deletion"
+	switch {
+	case committed(api.DeletingAnnotation):
+	case committed(api.RestartingAnnotation):
+		what = "restart"
+	default:
 		return
 	}
 	if api.FenceToken(after) == "" {
-		w.fail("the deletion of %s was committed without a fence", after.Name)
+		w.fail("the %s of %s was committed without a fence", what, after.Name)
 	}
 	if reason := api.KeepReason(after); reason != "" {
-		w.fail("the deletion of %s was committed against its %s", after.Name, reason)
+		w.fail("the %s of %s was committed against its %s", what, after.Name, reason)
 	}
 	for _, pod := range w.workOn(after) {
-		w.fail("the deletion of %s was committed with pod %s on it", after.Name, pod.Name)
+		w.fail("the %s of %s was committed with pod %s on it", what, after.Name, pod.Name)
 	}
 }
 
@@ -128,7 +136,7 @@ func (o observer) OnGone(vm emulator.VM) {
 				w.lost[pod.UID] = true
 				continue
 			}
-			w.fail("machine %s of %s was deleted with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
+			w.fail("machine %s of %s was stopped with pod %s on it", vm.InstanceID, vm.Set, pod.Name)
 		}
 	}
 	w.Cluster.OnGone(vm)

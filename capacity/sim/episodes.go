@@ -94,10 +94,10 @@ func (w *World) removePolicy(d time.Duration) {
 // commitTime is how long a commitment may be on its way after its proof.
 const commitTime = 45 * time.Second
 
-// committed reports whether a machine is about to be deleted.
+// committed reports whether a machine is about to be deleted or restarted.
 func (w *World) committed() bool {
 	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
-		if _, ok := node.Annotations[api.DeletingAnnotation]; ok {
+		if node.Annotations[api.DeletingAnnotation] != "" || node.Annotations[api.RestartingAnnotation] != "" {
 			return true
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // operate lets an operator forbid to retire nodes for a while, and ask for
-// others to be retired.
+// others to be retired, restarted or reimaged.
 func (w *World) operate() {
 	r := w.Loop.Random
 	w.Loop.Every(time.Minute, func() bool {
@@ -26,7 +26,7 @@ func (w *World) operate() {
 			case !kept && r.IntN(15) == 0:
 				w.annotate(node, api.KeepAnnotation, "true")
 			case r.IntN(30) == 0:
-				w.annotate(node, api.RetireAnnotation, "true")
+				w.annotate(node, api.RetireAnnotation, []string{"true", string(api.FateRestart), string(api.FateReimage)}[r.IntN(3)])
 			}
 		}
 		return true

@@ -13,6 +13,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -65,6 +66,7 @@ type Cluster struct {
 
 	scheduler *scheduler
 	kubelets  map[string]*kubelet // by VMID
+	disks     map[types.UID]int   // on which of its machine's disks a Node's password is
 	jobs      map[string]*jobState
 	names     int
 }
@@ -86,6 +88,7 @@ func New(l *loop.Loop, hosts ...string) *Cluster {
 		Store:    &Store{objects: map[key]client.Object{}},
 		Admit:    func(*corev1.Pod) {},
 		kubelets: map[string]*kubelet{},
+		disks:    map[types.UID]int{},
 		jobs:     map[string]*jobState{},
 	}
 	slice := &discoveryv1.EndpointSlice{

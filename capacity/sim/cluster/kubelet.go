@@ -51,7 +51,8 @@ func (c *Cluster) OnGone(vm emulator.VM) {
 	}
 	k.up = false
 	c.Loop.In(silence, func() {
-		if node := c.nodeOf(k); node != nil {
+		// It may have started again.
+		if node := c.nodeOf(k); node != nil && c.kubelets[vm.VMID] == k {
 			c.setReady(node.Name, false)
 		}
 	})
@@ -91,8 +92,9 @@ func (c *Cluster) kubeletOf(node *corev1.Node) *kubelet {
 	return nil
 }
 
-// join registers the machine's Node. A k3s server refuses an agent whose name
-// is that of another machine's Node.
+// join registers the machine's Node, or takes it over after a restart. A k3s
+// server refuses an agent whose name is that of a Node with another password,
+// which is on the disk of the machine that the Node is.
 func (c *Cluster) join(k *kubelet) {
 	if !k.up {
 		return
@@ -101,8 +103,10 @@ func (c *Cluster) join(k *kubelet) {
 	c.Loop.In(c.Delays.Request.draw(c.Loop.Random), func() {
 		name := k3sagent.NodeName(k.vm)
 		if old := Get[*corev1.Node](c.Store, "", name); old != nil {
-			if strings.EqualFold(old.Status.NodeInfo.SystemUUID, k3sagent.SystemUUID(k.vm)) {
+			if strings.EqualFold(old.Status.NodeInfo.SystemUUID, k3sagent.SystemUUID(k.vm)) && c.disks[old.UID] == k.vm.Disks {
 				k.node = old.UID
+				c.changeNode(byKubelet, name, func(n *corev1.Node) { n.Status.NodeInfo.BootID = k3sagent.BootID(k.vm) })
+				c.runPending(name)
 				c.Loop.In(settleIn, func() { c.becomeReady(k) })
 				return
 			}
@@ -113,15 +117,20 @@ func (c *Cluster) join(k *kubelet) {
 		node.Spec.Taints = append(node.Spec.Taints, notReady)
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: now()}}
 		c.Create(byKubelet, node)
-		k.node = node.UID
-		for _, pod := range All[*corev1.Pod](c.Store) {
-			// What landed on an earlier node of the name is its own now.
-			if pod.Spec.NodeName == name && pod.Status.Phase == corev1.PodPending {
-				c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(startUp))), func() { c.run(pod) })
-			}
-		}
+		k.node, c.disks[node.UID] = node.UID, k.vm.Disks
+		c.runPending(name)
 		c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(settleIn))), func() { c.becomeReady(k) })
 	})
+}
+
+// runPending lets the kubelet run what is bound to its node and did not start:
+// it landed while the machine was down, or on an earlier node of the name.
+func (c *Cluster) runPending(node string) {
+	for _, pod := range All[*corev1.Pod](c.Store) {
+		if pod.Spec.NodeName == node && pod.Status.Phase == corev1.PodPending {
+			c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(startUp))), func() { c.run(pod) })
+		}
+	}
 }
 
 func (c *Cluster) becomeReady(k *kubelet) {
