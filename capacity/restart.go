@@ -19,7 +19,8 @@ func requestedWhy(f api.Fate) string {
 // reimaged. It happens once: when the node is back, or has not come back in
 // time, all that asked for it is taken away. Like a deletion's the commitment
 // counts only together with the fence, and for the machine that the node is
-// known to be.
+// known to be; what contradicts it only keeps it from going on, since another
+// leader may have asked the cloud already.
 func (p *planner) restarting(n *Node, po *pool) {
 	r, work := n.Restart, p.work(n)
 	machine, there := p.instance(r.VMID)
@@ -31,14 +32,13 @@ func (p *planner) restarting(n *Node, po *pool) {
 	case n.Fence == "" || r.VMID != n.Recorded:
 		p.restore(n, "it has no fence that its "+string(r.Fate)+" was committed with")
 	case !there: // if it is gone for good the node is forgotten as a lost one
-	case !asked && veto(n, po) != "":
-		p.restore(n, veto(n, po))
-	case !asked && len(work) > 0:
-		p.restore(n, "pod "+work[0].Key.String()+" is on it")
 	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart):
 		p.step(n, Step{Kind: StepReturn, Why: "its machine is back after the " + string(r.Fate)})
 	case machine.State == InstanceRestarting:
 	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
+		if veto(n, po) != "" || len(work) > 0 {
+			return
+		}
 		p.step(n, Step{Kind: StepRestart, Fate: r.Fate, Why: "committed"})
 	case r.Done == nil:
 		p.notBack(n, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))

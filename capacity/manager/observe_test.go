@@ -168,16 +168,23 @@ func TestNodesTeachTheirPool(t *testing.T) {
 
 func TestAdoptionRecordsTheMachineAndLearnsItsBoot(t *testing.T) {
 	for name, tc := range map[string]struct {
-		bought time.Duration // before the node became ready
-		want   time.Duration
+		bought   time.Duration // before the node became ready
+		reimaged bool
+		want     time.Duration
 	}{
 		"a boot":                          {bought: 70 * time.Second, want: 70 * time.Second},
 		"ready anew after a restart":      {bought: 20 * 24 * time.Hour, want: defaultBootTime},
+		"ready anew after a reimage":      {bought: 10 * time.Minute, reimaged: true, want: defaultBootTime},
 		"ready before the machine's date": {bought: -time.Second, want: defaultBootTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning, Created: created.Add(-tc.bought)}
 			w, _ := observed(t, &scriptedCloud{instances: []capacity.Instance{machine}}, joined(func(n *corev1.Node) { n.Annotations = nil }))
+			if tc.reimaged {
+				if err := w.pools.restart(t.Context(), "agents", api.FateReimage, []capacity.Ref{{ID: machine.ID, VMID: machine.VMID}}, func(error) {}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			step := capacity.Step{Node: "agents000001", UID: "uid-node", Kind: capacity.StepAdopt, Pool: "agents", Instance: machine}
 			if err := w.perform(t.Context(), w.node(t), step); err != nil {
 				t.Fatal(err)

@@ -52,6 +52,9 @@ type pools struct {
 	// inFlight are the VMIDs whose deletion or restart was accepted, until its
 	// outcome is known, and what they are shown as meanwhile.
 	inFlight map[string]capacity.InstanceState
+	// reimaged are the VMIDs of machines that join once more: how long ago they
+	// were bought says nothing about a boot.
+	reimaged map[string]bool
 }
 
 type poolState struct {
@@ -82,7 +85,7 @@ func newPools(cloud Cloud, now func() time.Time, log logr.Logger, changed func()
 		wake:     make(chan struct{}, 1),
 		states:   map[string]*poolState{},
 		err:      errUnread,
-		inFlight: map[string]capacity.InstanceState{},
+		inFlight: map[string]capacity.InstanceState{}, reimaged: map[string]bool{},
 	}
 }
 
@@ -370,6 +373,15 @@ func (p *pools) learned(pool string) bool {
 	defer p.mu.Unlock()
 	s := p.states[pool]
 	return s == nil || s.learned
+}
+
+// joinsAnew reports, once, whether the machine was reimaged.
+func (p *pools) joinsAnew(vmid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	anew := p.reimaged[vmid]
+	delete(p.reimaged, vmid)
+	return anew
 }
 
 // learn records what a ready node of the pool offers and how long it took.

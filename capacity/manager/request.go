@@ -129,6 +129,9 @@ func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []
 	p.update(pool, func(s *poolState) {
 		for _, ref := range refs {
 			p.inFlight[ref.VMID] = capacity.InstanceRestarting
+			if fate == api.FateReimage {
+				p.reimaged[ref.VMID] = true
+			}
 		}
 		s.Instances = p.shown(s.Instances)
 	})

@@ -174,7 +174,7 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 	}
 	converted := node(cached)
 	ready := readySince(cached)
-	if ready != nil && !s.Instance.Created.IsZero() {
+	if ready != nil && !s.Instance.Created.IsZero() && !m.pools.joinsAnew(s.Instance.VMID) {
 		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), ready.Sub(s.Instance.Created))
 	} else {
 		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), 0)
