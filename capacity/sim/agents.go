@@ -141,7 +141,8 @@ func (w *World) interrupt(time.Duration) {
 	w.announcements = append(w.announcements, announcement{machines: up, over: time.Now().Add(notice + 10*time.Second)})
 	for _, vm := range up {
 		if !api.Returns(kind) {
-			w.taken[w.Cluster.NodeOf(vm).UID] = true
+			node := w.Cluster.NodeOf(vm)
+			w.taken[node.UID], w.takenNames[node.Name] = true, true
 		}
 		w.watchEvents(vm)
 	}

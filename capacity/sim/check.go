@@ -40,7 +40,7 @@ func (w *World) seen(e cluster.Event) {
 	if before != nil && pod.Spec.NodeName != "" && before.Spec.NodeName == "" {
 		w.bound[pod.UID] = time.Now()
 		node := cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)
-		if _, up := w.Cluster.Machine(node); !up && node != nil && w.taken[node.UID] {
+		if _, up := w.Cluster.Machine(node); !up && (node == nil && w.takenNames[pod.Spec.NodeName] || node != nil && w.taken[node.UID]) {
 			w.lost[pod.UID] = true
 		}
 	}
@@ -190,6 +190,16 @@ func (w *World) machinesLeft() string {
 		}
 	}
 	return ""
+}
+
+// allJoined reports whether every machine has become a node.
+func (w *World) allJoined() bool {
+	for _, vm := range w.Cloud.VMs() {
+		if !w.Cluster.Joined(vm) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkEnd checks what must hold in the end.

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
@@ -29,6 +30,9 @@ type faults struct {
 	// the admission policy, joins the agents of new machines, and writes the
 	// bindings that were admitted.
 	lag, blind, behind, joins, writes int
+	// hangs is how rarely the agent of a new machine takes so long that the machine
+	// may be given up in the very moment in which it joins.
+	hangs int
 	// restarts is how often a process ends at any time, and overlaps how often
 	// another one leads before an earlier one has ended.
 	restarts, overlaps int
@@ -55,6 +59,8 @@ const (
 	slowest = 25 * time.Second
 	// latest is how long an answer is on its way at most.
 	latest = 4 * time.Minute
+	// giveUp is after how long a machine that has not joined is given up.
+	giveUp = 15 * time.Minute
 	// longestLag is how far an informer falls behind.
 	longestLag = 3 * time.Minute
 )
@@ -69,6 +75,7 @@ func newFaults(r *rand.Rand) faults {
 	}
 	f.rivals = []int{0, 1, 3, 10}[r.IntN(4)]
 	f.crash = []int{0, 0, 50, 150}[r.IntN(4)]
+	f.hangs = []int{0, 0, 2, 6}[r.IntN(4)]
 	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure, &f.interruptions} {
 		*n = max(0, r.IntN(6)-2)
 	}
@@ -83,6 +90,15 @@ func (f *faults) disturb(d *cluster.Delays) {
 	d.Join.Rare, d.Join.OneIn = 5*time.Minute, f.joins/8
 	d.Write.Rare, d.Write.OneIn = requestLife, f.writes/8
 	d.Request.Rare, d.Request.OneIn = slowest, f.slow
+}
+
+// hang is how much longer than usual the agent of a new machine takes. Only in
+// pools with the startup taint Tidegate does something about that.
+func (w *World) hang(vm emulator.VM) time.Duration {
+	if w.faults.hangs == 0 || len(vm.Node.Taints) == 0 || !w.troubled() || w.chance.IntN(w.faults.hangs) > 0 {
+		return 0
+	}
+	return giveUp - time.Minute + time.Duration(w.chance.Int64N(int64(3*time.Minute)))
 }
 
 // fate is what happens to one request.

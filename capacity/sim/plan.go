@@ -43,6 +43,9 @@ type pool struct {
 	boot emulator.Range
 	// reuse is true if new machines get the IDs and names of those that are gone.
 	reuse bool
+	// starting is true if its agents join with the startup taint: then machines
+	// that do not join may be given up.
+	starting bool
 }
 
 // sizes are VM sizes by their cores.
@@ -69,7 +72,7 @@ func newPlan(r *rand.Rand) plan {
 			min: max(0, r.IntN(4)-2), max: 1 + r.IntN(5), beside: max(0, r.IntN(4)-1),
 			idle:  []time.Duration{-1, 0, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}[r.IntN(5)],
 			boot:  emulator.Between(low, low+seconds(r, 1, 90)),
-			reuse: r.IntN(2) == 0,
+			reuse: r.IntN(2) == 0, starting: r.IntN(3) == 0,
 		})
 	}
 	for i := range p.pools {
@@ -97,7 +100,11 @@ func (p *pool) scaleSet() emulator.ScaleSet {
 	if p.idle >= 0 {
 		tags[api.IdleAfterTag] = p.idle.String()
 	}
-	return emulator.ScaleSet{Name: p.name, Size: p.size, Capacity: p.beside, Tags: tags, BootTime: p.boot, ReuseIDs: p.reuse}
+	var node emulator.NodeTemplate
+	if p.starting {
+		node.Taints = []corev1.Taint{{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
+	}
+	return emulator.ScaleSet{Node: node, Name: p.name, Size: p.size, Capacity: p.beside, Tags: tags, BootTime: p.boot, ReuseIDs: p.reuse}
 }
 
 // longestIdle is the longest idle time of a pool.

@@ -58,8 +58,9 @@ type World struct {
 	gangs      map[string]bool // those of which a pod was released
 
 	announcements []announcement
-	watched       map[string]bool         // machines with an agent that runs, by VMID
-	taken         map[types.UID]bool      // nodes whose machine Azure takes
+	watched       map[string]bool    // machines with an agent that runs, by VMID
+	taken         map[types.UID]bool // nodes whose machine Azure takes
+	takenNames    map[string]bool
 	fenced        map[types.UID]time.Time // when nodes were fenced or unfenced last
 	reported      map[types.UID]time.Time // when a node last said what is announced for it
 	bound         map[types.UID]time.Time // when pods were bound
@@ -81,7 +82,7 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	w := &World{
 		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
 		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
-		gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, lost: map[types.UID]bool{},
+		gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, takenNames: map[string]bool{}, lost: map[types.UID]bool{},
 		fenced: map[types.UID]time.Time{}, reported: map[types.UID]time.Time{}, bound: map[types.UID]time.Time{},
 	}
 	w.faults = newFaults(w.chance)
@@ -104,6 +105,7 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 		return nil, err
 	}
 	w.Loop.Between = w.between
+	w.Cluster.Hang = w.hang
 	w.Cluster.Store.Watch(w.seen)
 	w.front = newFront(w.Cluster)
 	return w, nil

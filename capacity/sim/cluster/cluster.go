@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity/sim/loop"
 )
 
@@ -61,6 +62,9 @@ type Cluster struct {
 	Delays  Delays
 	// Policy is what the API servers refuse.
 	Policy Policy
+	// Hang is called with each machine that boots, and says how much longer than
+	// usual its agent takes.
+	Hang func(emulator.VM) time.Duration
 	// Admit is called with each new pod, as a mutating webhook is.
 	Admit func(*corev1.Pod)
 
@@ -87,6 +91,7 @@ func New(l *loop.Loop, hosts ...string) *Cluster {
 		Loop:     l,
 		Store:    &Store{objects: map[key]client.Object{}},
 		Admit:    func(*corev1.Pod) {},
+		Hang:     func(emulator.VM) time.Duration { return 0 },
 		kubelets: map[string]*kubelet{},
 		disks:    map[types.UID]int{},
 		jobs:     map[string]*jobState{},

@@ -40,7 +40,7 @@ var _ emulator.Observer = (*Cluster)(nil)
 func (c *Cluster) OnBoot(vm emulator.VM) {
 	k := &kubelet{vm: vm, up: true}
 	c.kubelets[vm.VMID] = k
-	c.Loop.In(c.Delays.Join.draw(c.Loop.Random), func() { c.join(k) })
+	c.Loop.In(c.Delays.Join.draw(c.Loop.Random)+c.Hang(vm), func() { c.join(k) })
 }
 
 // OnGone takes the machine away, with all that runs on it.
@@ -72,6 +72,12 @@ func (c *Cluster) NodeOf(vm emulator.VM) *corev1.Node {
 		return c.nodeOf(k)
 	}
 	return nil
+}
+
+// Joined reports whether the machine has become a node.
+func (c *Cluster) Joined(vm emulator.VM) bool {
+	k := c.kubelets[vm.VMID]
+	return k != nil && k.node != ""
 }
 
 // Machine returns the machine that the node runs on while it is up.
@@ -106,7 +112,7 @@ func (c *Cluster) join(k *kubelet) {
 			if strings.EqualFold(old.Status.NodeInfo.SystemUUID, k3sagent.SystemUUID(k.vm)) && c.disks[old.UID] == k.vm.Disks {
 				k.node = old.UID
 				c.changeNode(byKubelet, name, func(n *corev1.Node) { n.Status.NodeInfo.BootID = k3sagent.BootID(k.vm) })
-				c.runPending(name)
+				c.takeOver(name)
 				c.Loop.In(settleIn, func() { c.becomeReady(k) })
 				return
 			}
@@ -118,17 +124,22 @@ func (c *Cluster) join(k *kubelet) {
 		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse, LastTransitionTime: now()}}
 		c.Create(byKubelet, node)
 		k.node, c.disks[node.UID] = node.UID, k.vm.Disks
-		c.runPending(name)
+		c.takeOver(name)
 		c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(settleIn))), func() { c.becomeReady(k) })
 	})
 }
 
-// runPending lets the kubelet run what is bound to its node and did not start:
-// it landed while the machine was down, or on an earlier node of the name.
-func (c *Cluster) runPending(node string) {
+// takeOver lets the kubelet see to what is bound to its node already: it landed
+// while the machine was down, or on an earlier node of the name.
+func (c *Cluster) takeOver(node string) {
 	for _, pod := range All[*corev1.Pod](c.Store) {
-		if pod.Spec.NodeName == node && pod.Status.Phase == corev1.PodPending {
-			c.Loop.In(time.Duration(c.Loop.Random.Int64N(int64(startUp))), func() { c.run(pod) })
+		delay := time.Duration(c.Loop.Random.Int64N(int64(startUp)))
+		switch {
+		case pod.Spec.NodeName != node || finished(pod):
+		case pod.DeletionTimestamp != nil:
+			c.Loop.In(delay, func() { c.stop(pod) })
+		default:
+			c.Loop.In(delay, func() { c.run(pod) })
 		}
 	}
 }
