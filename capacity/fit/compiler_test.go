@@ -69,20 +69,36 @@ func TestClassesKeepOnlyTheLabelsThatCount(t *testing.T) {
 	}
 }
 
+// deviceClasses are a cluster's, one of which provides the extended resource
+// example.com/gpu.
+type deviceClasses struct{ Objects }
+
+func (deviceClasses) Devices(name corev1.ResourceName) bool { return name == "example.com/gpu" }
+
 // TestDevicesAreNotJudged: devices that only the scheduler can allocate keep a
 // pod off nowhere.
 func TestDevicesAreNotJudged(t *testing.T) {
-	claims := pod("x", func(p *corev1.Pod) { p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} })
-	implicit := pod("x", func(p *corev1.Pod) {
-		c := container("1", nil)
-		c.Resources.Requests["deviceclass.resource.kubernetes.io/gpu"] = *c.Resources.Requests.Cpu()
-		p.Spec.Containers = []corev1.Container{c}
-	})
-	for name, p := range map[string]*corev1.Pod{"resource claim": claims, "extended resource of a device class": implicit} {
-		class := NewCompiler().Class(p, "")
+	asksFor := func(name corev1.ResourceName) *corev1.Pod {
+		return pod("x", func(p *corev1.Pod) {
+			c := container("1", nil)
+			c.Resources.Requests[name] = *c.Resources.Requests.Cpu()
+			p.Spec.Containers = []corev1.Container{c}
+		})
+	}
+	compiler := NewCompiler()
+	compiler.Objects = deviceClasses{}
+	for name, p := range map[string]*corev1.Pod{
+		"resource claim": pod("x", func(p *corev1.Pod) { p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} }),
+		"extended resource that is named after its class":    asksFor("deviceclass.resource.kubernetes.io/gpu"),
+		"extended resource that a device class provides for": asksFor("example.com/gpu"),
+	} {
+		class := compiler.Class(p, "")
 		if why := (&Shape{Allocatable: machineOf(8)}).Admits(class, "node"); why != "" || !class.Unjudged || len(class.Requests.Scalar) > 0 {
 			t.Errorf("%s: refused for %q, unjudged: %t, requests %+v", name, why, class.Unjudged, class.Requests)
 		}
+	}
+	if class := compiler.Class(asksFor("example.com/license"), ""); class.Unjudged || class.Requests.Scalar["example.com/license"] == 0 {
+		t.Errorf("an extended resource that no device class provides: unjudged: %t, requests %+v", class.Unjudged, class.Requests)
 	}
 }
 
