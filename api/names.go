@@ -171,6 +171,10 @@ const (
 	// that Azure does by itself.
 	ProtectTag  = "tidegate-protect"
 	ProtectBusy = "busy"
+	// RetireTag, RetireDeallocate, has machines retired by deallocating them, to be
+	// started again before one is bought.
+	RetireTag        = "tidegate-retire"
+	RetireDeallocate = "deallocate"
 	// PriceTag is the price of one machine per hour, a decimal number in the
 	// user's currency.
 	PriceTag = "tidegate-price-per-hour"

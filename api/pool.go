@@ -39,6 +39,8 @@ type PoolSettings struct {
 	// ProtectBusy is true if machines with work are protected from Azure's own
 	// scale-in.
 	ProtectBusy bool
+	// Deallocate is true if machines are retired by deallocating them.
+	Deallocate bool
 	// Labels, Taints and Resources describe a node of an empty pool.
 	Labels    map[string]string
 	Taints    []corev1.Taint
@@ -106,6 +108,8 @@ func ParsePoolTags(tags map[string]string) (PoolSettings, error) {
 		}
 	}
 	s.ProtectBusy, err = parseWord(tags, ProtectTag, ProtectBusy, "no machine is protected")
+	errs = append(errs, err)
+	s.Deallocate, err = parseWord(tags, RetireTag, RetireDeallocate, "machines are deleted")
 	errs = append(errs, err)
 	s.Buffer, err = parseShare(tags, BufferTag, Share{}, "nothing is kept in reserve")
 	errs = append(errs, err)

@@ -76,7 +76,13 @@ func TestParsePoolTags(t *testing.T) {
 			want:    defaults(nil),
 			wantErr: `tag tidegate-price-per-hour="NaN": want a positive number such as "0.38", vCPUs are compared instead`,
 		},
-		"protection": {tags: map[string]string{ProtectTag: "busy"}, want: defaults(func(s *PoolSettings) { s.ProtectBusy = true })},
+		"protection":             {tags: map[string]string{ProtectTag: "busy"}, want: defaults(func(s *PoolSettings) { s.ProtectBusy = true })},
+		"retire by deallocating": {tags: map[string]string{RetireTag: "deallocate"}, want: defaults(func(s *PoolSettings) { s.Deallocate = true })},
+		"retire somehow": {
+			tags:    map[string]string{RetireTag: "stop"},
+			want:    defaults(nil),
+			wantErr: `tag tidegate-retire="stop": want "deallocate", machines are deleted`,
+		},
 		"protection of what": {
 			tags:    map[string]string{ProtectTag: "all"},
 			want:    defaults(nil),

@@ -11,11 +11,13 @@ import (
 // Fate is what becomes of a node's machine once the node is empty.
 type Fate string
 
-// The fates of a machine. After a restart or a reimage the node is back.
+// The fates of a machine. After a restart or a reimage the node is back, after a
+// deallocation once the machine is started again.
 const (
-	FateDelete  Fate = "delete"
-	FateRestart Fate = "restart"
-	FateReimage Fate = "reimage"
+	FateDelete     Fate = "delete"
+	FateRestart    Fate = "restart"
+	FateReimage    Fate = "reimage"
+	FateDeallocate Fate = "deallocate"
 )
 
 // RetireRequest returns what an operator asks to become of the node's machine
@@ -34,10 +36,10 @@ func RetireRequest(node *corev1.Node) (Fate, error) {
 	}
 }
 
-// Restart is the value of RestartingAnnotation: a machine that is restarted or
-// reimaged, for a restarted manager to go on from.
+// Restart is the value of RestartingAnnotation: a machine that is restarted,
+// reimaged or deallocated, for a restarted manager to go on from.
 type Restart struct {
-	// Fate is FateRestart or FateReimage.
+	// Fate is FateRestart, FateReimage or FateDeallocate.
 	Fate Fate `json:"fate"`
 	// VMID is the machine that it was committed for.
 	VMID string `json:"vmid"`
@@ -48,6 +50,8 @@ type Restart struct {
 	Since metav1.Time `json:"since"`
 	// Done is when the cloud had carried it out; nil before.
 	Done *metav1.Time `json:"done,omitempty"`
+	// Started is when a deallocated machine was to be started again; nil before.
+	Started *metav1.Time `json:"started,omitempty"`
 }
 
 // RestartOf returns the node's commitment to a restart, nil if it has none. A

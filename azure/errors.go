@@ -24,6 +24,8 @@ const (
 	actionDelete        = "Microsoft.Compute/virtualMachineScaleSets/delete/action"
 	actionWriteInstance = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write"
 	actionRestart       = "Microsoft.Compute/virtualMachineScaleSets/restart/action"
+	actionDeallocate    = "Microsoft.Compute/virtualMachineScaleSets/deallocate/action"
+	actionStart         = "Microsoft.Compute/virtualMachineScaleSets/start/action"
 	actionReimage       = "Microsoft.Compute/virtualMachineScaleSets/reimage/action"
 
 	// neededRole is the built-in role 9980e02c-c2be-4d73-94e8-173b1dc7cf3c.

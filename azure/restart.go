@@ -10,8 +10,8 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
-// Restart restarts the instances of a pool, or reimages them, in one call, after
-// reading that each ID still has its VMID. If one has passed to another machine,
+// Restart restarts the instances of a pool, reimages or deallocates them, in one
+// call, after reading that each ID still has its VMID. If one has passed to another machine,
 // nothing at all is done. Instances that are gone are left out.
 func (c *Cloud) Restart(ctx context.Context, pool string, fate api.Fate, refs []capacity.Ref) (func(context.Context) error, error) {
 	switch fate {
@@ -35,6 +35,32 @@ func (c *Cloud) Restart(ctx context.Context, pool string, fate api.Fate, refs []
 			}
 			return waiter(c, conn, actionReimage, poller), nil
 		})
+	case api.FateDeallocate:
+		return c.operate(ctx, pool, "deallocate", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
+			poller, err := conn.sets.BeginDeallocate(ctx, conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetsClientBeginDeallocateOptions{
+				VMInstanceIDs: &armcompute.VirtualMachineScaleSetVMInstanceIDs{InstanceIDs: ids},
+			})
+			if err = c.outcome(conn, actionDeallocate, err); err != nil {
+				return nil, err
+			}
+			c.forgetUsages()
+			return waiter(c, conn, actionDeallocate, poller), nil
+		})
 	}
-	return nil, fmt.Errorf("restart instances of %s: %q is neither a restart nor a reimage", pool, fate)
+	return nil, fmt.Errorf("restart instances of %s: %q is neither a restart nor a reimage nor a deallocation", pool, fate)
+}
+
+// Start starts deallocated instances of a pool in one call, after the same
+// reading. One that runs already stays as it is.
+func (c *Cloud) Start(ctx context.Context, pool string, refs []capacity.Ref) (func(context.Context) error, error) {
+	return c.operate(ctx, pool, "start", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
+		poller, err := conn.sets.BeginStart(ctx, conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetsClientBeginStartOptions{
+			VMInstanceIDs: &armcompute.VirtualMachineScaleSetVMInstanceIDs{InstanceIDs: ids},
+		})
+		if err = c.outcome(conn, actionStart, err); err != nil {
+			return nil, err
+		}
+		c.forgetUsages()
+		return waiter(c, conn, actionStart, poller), nil
+	})
 }

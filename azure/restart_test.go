@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -44,6 +45,50 @@ func TestRestart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deallocated machine is off, counts as before, and runs again once it is
+// started.
+func TestDeallocateAndStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 2)}})
+		refs := w.refs(t, "agents")
+		finish := func(wait func(context.Context) error, err error) {
+			t.Helper()
+			if err == nil {
+				err = wait(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		states := func() []capacity.InstanceState {
+			t.Helper()
+			instances, err := w.Instances(t.Context(), "agents")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list []capacity.InstanceState
+			for _, i := range instances {
+				list = append(list, i.State)
+			}
+			return list
+		}
+		finish(w.Restart(t.Context(), "agents", api.FateDeallocate, refs[1:]))
+		if diff := cmp.Diff([]capacity.InstanceState{capacity.InstanceRunning, capacity.InstanceStopped}, states()); diff != "" {
+			t.Errorf("deallocated (-want +got):\n%s", diff)
+		}
+		if got := w.capacity(t, "agents"); got != 2 {
+			t.Errorf("capacity %d, want 2 as before", got)
+		}
+		finish(w.Start(t.Context(), "agents", refs))
+		if diff := cmp.Diff([]capacity.InstanceState{capacity.InstanceRunning, capacity.InstanceRunning}, states()); diff != "" {
+			t.Errorf("started (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(refs, w.refs(t, "agents")); diff != "" {
+			t.Errorf("machines (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // Nothing but the very machines that were named is ever restarted; to Azure a

@@ -160,6 +160,9 @@ func (p *planner) addBins(m *Memory) {
 		if b.place = p.world.Add(r.place); r.pool != none {
 			b.pool = p.pools[r.pool]
 			b.pool.count(b)
+			if p.startable(b.node, b.pool) {
+				b.pool.stopped++
+			}
 		}
 		if b.takes {
 			p.bins = append(p.bins, b)
@@ -194,6 +197,10 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	n, po := b.node, b.pool
 	shape = &n.Shape
 	switch {
+	case n.Deleting == "" && po != nil && n.startedAgain():
+		b.tier = tierComing
+		shape = n.started(po).WithoutTaints(isFence)
+		return shape, true
 	case n.Deleting != "", n.Restart != nil, n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
 		return shape, false
 	case n.Requested != "" && veto(n, po) == "", len(p.interruptions(n)) > 0:

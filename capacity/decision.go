@@ -69,6 +69,8 @@ const (
 	// back, and StepReturn then ends the retirement.
 	StepRestart StepKind = "restart"
 	StepReturn  StepKind = "return"
+	// StepStart starts a machine that was retired by deallocating it.
+	StepStart StepKind = "start"
 	// StepRecordModel notes on the node whether its machine is outdated, for the
 	// scheduler extender.
 	StepRecordModel StepKind = "record-model"

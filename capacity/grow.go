@@ -67,7 +67,7 @@ func (p *planner) closed(po *pool) ReasonCode {
 		return ReasonFailing
 	case p.before(po.AwayUntil):
 		return ReasonAway
-	case po.Capacity+po.opened >= po.Settings.Max:
+	case po.Capacity-po.stopped+po.opened >= po.Settings.Max:
 		return ReasonMaximum
 	case limits.Machines > 0 && p.machines.count >= limits.Machines,
 		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice+roundingError):
@@ -126,11 +126,15 @@ func (p *planner) grow() {
 		if po.opened == po.spare {
 			why = machines(po.opened) + " as a buffer"
 		}
-		for po.Refused == "" && po.Capacity+po.opened < po.Settings.Min && p.closed(po) == "" {
+		for po.Refused == "" && po.Capacity-po.stopped+po.opened < po.Settings.Min && p.closed(po) == "" {
 			po.opened++
 			p.machines.count++
 			p.machines.price += po.Settings.PricePerHour
 			why = fmt.Sprintf("the pool's minimum is %d", po.Settings.Min)
+		}
+		if po.stopped > 0 && po.Listed && po.Refused == "" {
+			started := p.start(po, po.opened)
+			po.opened, po.arriving = po.opened-started, po.arriving+started
 		}
 		if po.opened == 0 || po.Growing || !po.Listed || po.Refused != "" || p.before(po.AwayUntil) {
 			continue

@@ -87,6 +87,8 @@ type pool struct {
 	arriving, staying int
 	opened            int // machines to buy
 	spare             int // those of them that are bought as a buffer
+	// stopped counts the deallocated machines that may be started.
+	stopped int
 	// failing says why nothing is bought after too many machines did not join.
 	failing string
 	// coming is what a pod was told last that waits for a machine of the pool.

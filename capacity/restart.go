@@ -15,6 +15,66 @@ func requestedWhy(f api.Fate) string {
 	return "an operator asked for a " + string(f)
 }
 
+// fateOf is what becomes of the node's machine when it is retired and nobody asked
+// for anything else. One that is no good, or not like the next ones, is not kept.
+func fateOf(n *Node, po *pool) api.Fate {
+	if n.Ready && po.keepsOff(n.Instance) {
+		return api.FateDeallocate
+	}
+	return api.FateDelete
+}
+
+// keepsOff reports whether the pool keeps such a machine deallocated.
+func (po *pool) keepsOff(i Instance) bool { return po.Settings.Deallocate && !i.Outdated }
+
+// deallocated reports whether the node's machine was retired by deallocating it
+// and is off.
+func (n *Node) deallocated() bool {
+	r := n.Restart
+	return r != nil && r.Fate == api.FateDeallocate && r.Done != nil && r.Started == nil && r.VMID == n.Recorded && n.Fence != "" && n.Instance.State == InstanceStopped
+}
+
+// startedAgain reports whether the node's deallocated machine is being started.
+func (n *Node) startedAgain() bool {
+	r := n.Restart
+	return r != nil && r.Fate == api.FateDeallocate && r.Started != nil && r.VMID == n.Recorded && n.Fence != ""
+}
+
+// startable reports whether the machine may be started instead of buying one.
+func (p *planner) startable(n *Node, po *pool) bool {
+	return n.deallocated() && veto(n, po) == "" && po.keepsOff(n.Instance) && n.Requested == "" && !p.before(n.HoldUntil)
+}
+
+// start starts as many deallocated machines of the pool, and returns how many
+// there were.
+func (p *planner) start(po *pool, machines int) int {
+	started := 0
+	for i := range p.nodes {
+		if b := &p.nodes[i]; started < machines && b.pool == po && !p.stepped[b.node] && p.startable(b.node, po) {
+			p.step(b.node, Step{Kind: StepStart, Why: "waiting pods or the pool's minimum need a machine"})
+			started++
+		}
+	}
+	return started
+}
+
+// stopped decides for a node whose machine was retired by deallocating it.
+func (p *planner) stopped(n *Node, po *pool, machine Instance) {
+	r := n.Restart
+	switch {
+	case r.Started != nil && !p.before(r.Started.Add(restartTimeout)):
+		p.notBack(n, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
+	case r.Started != nil && machine.State == InstanceStopped:
+		p.step(n, Step{Kind: StepStart, Why: "not started yet"})
+	case r.Started != nil || machine.State != InstanceStopped: // it will be back
+	case n.Requested != api.FateDelete && po.keepsOff(machine): // until it is needed
+	case n.Proved.IsZero():
+		p.step(n, Step{Kind: StepProve, Why: "fenced"})
+	default:
+		p.step(n, Step{Kind: StepCommit, Fate: api.FateDelete, Why: "it is off, and not to be started again"})
+	}
+}
+
 // restarting decides for a node whose machine is committed to be restarted or
 // reimaged. It happens once: when the node is back, or has not come back in
 // time, all that asked for it is taken away. Like a deletion's the commitment
@@ -33,7 +93,7 @@ func (p *planner) restarting(n *Node, po *pool) {
 		p.restore(n, "it has no fence that its "+string(r.Fate)+" was committed with")
 	case !there: // if it is gone for good the node is forgotten as a lost one
 	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart):
-		p.step(n, Step{Kind: StepReturn, Why: "its machine is back after the " + string(r.Fate)})
+		p.step(n, Step{Kind: StepReturn, Fate: r.Fate, Why: "its machine is back after the " + string(r.Fate)})
 	case machine.State == InstanceRestarting:
 	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
 		if veto(n, po) != "" || len(work) > 0 {
@@ -42,6 +102,8 @@ func (p *planner) restarting(n *Node, po *pool) {
 		p.step(n, Step{Kind: StepRestart, Fate: r.Fate, Why: "committed"})
 	case r.Done == nil:
 		p.notBack(n, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
+	case r.Fate == api.FateDeallocate:
+		p.stopped(n, po, machine)
 	case r.Fate == api.FateReimage:
 		// The new system has neither the old one's password, with which k3s knows
 		// an agent by its node's name, nor perhaps its name: it joins as a new node.

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"time"
-
-	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // retire takes every node that is marked, fenced or asked to go one step on.
@@ -85,7 +83,7 @@ func (p *planner) retiring(n *Node, po *pool) {
 		idle = 0 // as soon as it is empty
 	}
 	if n.Fence != "" {
-		p.fenced(n, idle)
+		p.fenced(n, po, idle)
 		return
 	}
 	work, empty := p.holding(n), n.Retirement.EmptySince
@@ -109,7 +107,7 @@ const proofTimeout = 10 * time.Second
 
 // fenced decides for an empty node with a fence, whose deletion is not
 // committed.
-func (p *planner) fenced(n *Node, idle time.Duration) {
+func (p *planner) fenced(n *Node, po *pool, idle time.Duration) {
 	empty := n.Retirement.EmptySince
 	switch {
 	case n.Proved.IsZero() && !n.Proving.IsZero() && p.snapshot.Now.Sub(n.Proving) >= proofTimeout:
@@ -118,7 +116,7 @@ func (p *planner) fenced(n *Node, idle time.Duration) {
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	case p.before(n.Proved.Add(p.snapshot.Settle)), p.before(empty.Add(idle)):
 	default:
-		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, api.FateDelete), Repair: !n.Ready && n.Requested == "", Why: "empty since " + clock(empty.Time)})
+		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, fateOf(n, po)), Repair: !n.Ready && n.Requested == "", Why: "empty since " + clock(empty.Time)})
 	}
 }
 

@@ -32,6 +32,8 @@ const (
 	Fenced MachineState = "Fenced"
 	// Deleting is a node whose deletion is committed.
 	Deleting MachineState = "Deleting"
+	// Stopped is a node whose machine was retired by deallocating it.
+	Stopped MachineState = "Stopped"
 	// Restarting is a node whose machine is restarted or reimaged.
 	Restarting MachineState = "Restarting"
 )
@@ -89,6 +91,9 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 		m.State = Deleting
 	case api.RestartOf(n) != nil:
 		m.State, m.Since = Restarting, api.RestartOf(n).Since.Time
+		if r := api.RestartOf(n); r.Fate == api.FateDeallocate && r.Done != nil && r.Started == nil {
+			m.State, m.Since = Stopped, r.Done.Time
+		}
 	case api.FenceToken(n) != "":
 		m.State = Fenced
 		if retirement != nil && retirement.FencedAt != nil {

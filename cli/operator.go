@@ -80,7 +80,8 @@ func (w Wish) of(n *corev1.Node) (said string, annotations map[string]any, err e
 		}
 		return "", nil, fmt.Errorf("the deletion of node %s is committed and nothing takes that back; its work has ended", n.Name)
 	}
-	if r := api.RestartOf(n); r != nil && w != Keep && w != UndoKeep {
+	// A machine that is deallocated may still be deleted.
+	if r := api.RestartOf(n); r != nil && r.Fate != api.FateDeallocate && w != Keep && w != UndoKeep {
 		return "", nil, fmt.Errorf("the %s of node %s is committed and nothing takes that back; the node is back in a few minutes: tidegate status shows it", r.Fate, n.Name)
 	}
 	switch w {

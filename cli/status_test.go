@@ -37,6 +37,10 @@ func TestMachineStates(t *testing.T) {
 		"kept":                    {node: agent(annotated(api.KeepAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "kept: annotation tidegate.io/keep"}},
 		"asked to go":             {node: agent(annotated(api.RetireAnnotation, "true")), want: Machine{State: Idle, Since: noon, Reason: "an operator asked to delete its machine"}},
 		"asked for no known fate": {node: agent(annotated(api.RetireAnnotation, "repaint")), want: Machine{State: Idle, Since: noon, Reason: `annotation tidegate.io/retire="repaint": want "delete", "restart" or "reimage"`}},
+		"off": {
+			node: agent(retiring(fenced), labelled(api.RetiredLabel, "token"), annotated(api.RestartingAnnotation, api.Restart{Fate: api.FateDeallocate, VMID: "vm-1", Since: minute(3), Done: new(minute(4))}.Encode())),
+			want: Machine{State: Stopped, Since: minute(4).Time, Reason: marked.Reason},
+		},
 		"restarting": {
 			node: agent(retiring(fenced), labelled(api.RetiredLabel, "token"), annotated(api.RestartingAnnotation, api.Restart{Fate: api.FateRestart, VMID: "vm-1", Since: minute(4)}.Encode())),
 			want: Machine{State: Restarting, Since: minute(4).Time, Reason: marked.Reason},

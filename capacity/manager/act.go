@@ -220,15 +220,24 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 		fate api.Fate
 	}
 	restarts := map[restart][]doomed{}
+	starts := map[string][]doomed{}
 	for _, s := range d.Steps {
 		switch node := o.node(s.Node); {
 		case node == nil:
 		case s.Kind == capacity.StepDelete:
 			byPool[s.Pool] = append(byPool[s.Pool], doomed{s, node})
+		case s.Kind == capacity.StepStart:
+			starts[s.Pool] = append(starts[s.Pool], doomed{s, node})
 		case s.Kind == capacity.StepRestart:
 			of := restart{s.Pool, s.Fate}
 			restarts[of] = append(restarts[of], doomed{s, node})
 		}
+	}
+	for pool, machines := range starts {
+		actions = append(actions, action{key: "start/" + pool, run: func(ctx context.Context) error {
+			m.start(ctx, pool, machines)
+			return nil // each machine's own failures hold it back
+		}})
 	}
 	for of, machines := range restarts {
 		actions = append(actions, action{key: string(of.fate) + "/" + of.pool, run: func(ctx context.Context) error {

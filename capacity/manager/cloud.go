@@ -29,8 +29,12 @@ type Cloud interface {
 	// Protect changes whether the cloud may choose the instance when it scales in,
 	// after the same reading, and waits until that is so.
 	Protect(ctx context.Context, pool string, instance capacity.Ref, protect bool) error
-	// Restart restarts the instances, or reimages them, in one call, after the
-	// same reading. It returns as soon as the cloud has accepted it; the returned
+	// Start starts deallocated instances, in one call, after the same reading.
+	// It returns as soon as the cloud has accepted it; the returned function waits
+	// for the outcome.
+	Start(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
+	// Restart restarts the instances, reimages or deallocates them, in one call,
+	// after the same reading. It returns as soon as the cloud has accepted it; the returned
 	// function waits for the outcome.
 	Restart(ctx context.Context, pool string, fate api.Fate, instances []capacity.Ref) (wait func(context.Context) error, err error)
 }

@@ -90,6 +90,10 @@ func (c *scriptedCloud) Restart(_ context.Context, _ string, fate api.Fate, refs
 	return c.wait, c.deleteErr
 }
 
+func (c *scriptedCloud) Start(ctx context.Context, pool string, refs []capacity.Ref) (func(context.Context) error, error) {
+	return c.Restart(ctx, pool, "start", refs)
+}
+
 func (c *scriptedCloud) Protect(_ context.Context, _ string, ref capacity.Ref, protect bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

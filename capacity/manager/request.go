@@ -118,11 +118,22 @@ func (p *pools) update(pool string, change func(*poolState)) {
 	}
 }
 
-// restart asks the cloud to restart or reimage machines. The outcome is awaited
-// in the background and told to then; until it is told the machines are shown as
-// restarting, so that nobody asks twice.
+// restart asks the cloud to restart, reimage or deallocate machines.
 func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []capacity.Ref, then func(error)) error {
 	wait, err := p.cloud.Restart(ctx, pool, fate, refs)
+	return p.follow(ctx, pool, refs, wait, err, then)
+}
+
+// start asks the cloud to start machines.
+func (p *pools) start(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
+	wait, err := p.cloud.Start(ctx, pool, refs)
+	return p.follow(ctx, pool, refs, wait, err, then)
+}
+
+// follow awaits the outcome of a request that was accepted in the background, and
+// tells it to then. Until that is told the machines are shown as restarting, so
+// that nobody asks twice.
+func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, wait func(context.Context) error, err error, then func(error)) error {
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,63 @@ func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machi
 	m.log.Info("restarting machines", "fate", string(fate), "pool", pool, "nodes", names)
 }
 
+// start has the cloud start the machines of nodes that were retired by
+// deallocating them. When that was is written first: whoever goes on from there
+// starts them again, which does no harm.
+func (m *Manager) start(ctx context.Context, pool string, machines []doomed) {
+	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	defer cancel()
+	var recorded []doomed
+	for _, d := range machines {
+		switch err := m.recordStart(ctx, d); {
+		case err == nil:
+			recorded = append(recorded, d)
+		case !isStale(err):
+			m.progress.failed(d.UID)
+			m.log.Error(err, "cannot record that a machine is started; trying again", "pool", pool, "node", d.Node)
+		}
+	}
+	if len(recorded) == 0 {
+		return
+	}
+	refs, names := refsOf(recorded)
+	outcome := func(err error) {
+		for _, d := range recorded {
+			if err == nil {
+				m.progress.succeeded(d.UID)
+				continue
+			}
+			m.progress.failed(d.UID)
+			m.say(d.node, corev1.EventTypeWarning, "StartFailed", "Start", "its machine was not started; trying again: %v", err)
+		}
+		if err != nil {
+			m.log.Error(err, "machines were not started; trying again", "pool", pool, "nodes", names)
+		}
+	}
+	if err := m.write("start", func() error { return m.pools.start(ctx, pool, refs, outcome) }); err != nil {
+		outcome(fmt.Errorf("start %d machines of pool %s: %w", len(refs), pool, err))
+		return
+	}
+	m.log.Info("starting machines", "pool", pool, "nodes", names)
+}
+
+func (m *Manager) recordStart(ctx context.Context, d doomed) error {
+	r := *api.RestartOf(d.node)
+	if r.Started != nil {
+		return nil
+	}
+	node, now := d.node.DeepCopy(), metav1.NewTime(m.now())
+	r.Started = &now
+	metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
+	err := m.write("record-start", func() error {
+		return m.client.Patch(ctx, node, client.MergeFromWithOptions(d.node, client.MergeFromWithOptimisticLock{}))
+	})
+	if err != nil {
+		return fmt.Errorf("record the start on node %s: %w", d.Node, err)
+	}
+	return nil
+}
+
 // recordRestart writes on the node that the cloud has carried out what was
 // committed. The kubelet may write meanwhile; what counts is that the commitment
 // still is the same one.
@@ -82,7 +139,7 @@ func (m *Manager) comeBack(ctx context.Context, cached *corev1.Node, s capacity.
 	case s.Failed:
 		m.log.Error(nil, "the machine was not restarted; ask for it again once its cause is mended", "node", s.Node, "why", s.Why)
 		m.say(cached, corev1.EventTypeWarning, "RestartGivenUp", "Restart", "%s; nothing is tried any more", s.Why)
-	default:
+	case s.Fate != api.FateDeallocate:
 		m.metrics.restarted.WithLabelValues(s.Pool).Inc()
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -37,6 +38,8 @@ func TestCommitOfAFate(t *testing.T) {
 		"a restart":               {annotation: "restart", planned: api.FateRestart, want: "restart before"},
 		"a reimage":               {annotation: "reimage", planned: api.FateReimage, want: "reimage before"},
 		"a deletion":              {annotation: "delete", planned: api.FateDelete, want: "delete"},
+		"the pool keeps them off": {planned: api.FateDeallocate, want: "deallocate before"},
+		"rather deleted by now":   {annotation: "delete", planned: api.FateDeallocate},
 		"by themselves they go":   {planned: api.FateDelete, want: "delete"},
 		"rather a restart by now": {annotation: "restart", planned: api.FateDelete},
 		"not a restart any more":  {planned: api.FateRestart},
@@ -108,6 +111,88 @@ func TestRestartOutcome(t *testing.T) {
 			r := api.RestartOf(w.node(t))
 			if done := r != nil && r.Done != nil; done != tc.done {
 				t.Errorf("recorded as done: %t, want %t", done, tc.done)
+			}
+			told := ""
+			if len(recorder.Events) > 0 {
+				told = <-recorder.Events
+			}
+			if !strings.Contains(told, tc.told) || (told == "") != (tc.told == "") {
+				t.Errorf("told %q, want %q", told, tc.told)
+			}
+		})
+	}
+}
+
+// A machine that is off may be deleted yet, and then is that alone.
+func TestADeallocatedMachineIsDeleted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fate api.Fate
+		done bool
+		want bool
+	}{
+		"it is off":             {api.FateDeallocate, true, true},
+		"it is about to be off": {api.FateDeallocate, false, false},
+		"it is being restarted": {api.FateRestart, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := fencedNode()
+			r := api.Restart{Fate: tc.fate, VMID: testVMID}
+			if tc.done {
+				r.Done = new(metav1.Now())
+			}
+			n.Annotations[api.RestartingAnnotation] = r.Encode()
+			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, n)
+			if err := w.commit(t.Context(), w.node(t), commitStep()); err != nil && !errors.Is(err, errNotYet) {
+				t.Fatal(err)
+			}
+			live := w.node(t)
+			if committed := live.Annotations[api.DeletingAnnotation] == testVMID; committed != tc.want || committed == (api.RestartOf(live) != nil) {
+				t.Errorf("annotations %v, want its deletion alone committed: %t", live.Annotations, tc.want)
+			}
+		})
+	}
+}
+
+// When a machine is started is on its node before the cloud is asked; on an old
+// picture of the node nobody is.
+func TestStart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		meanwhile func(*corev1.Node)
+		refused   error
+		asked     []string
+		told      string
+	}{
+		"started":              {asked: []string{"start 1"}},
+		"refused":              {refused: errors.New("no room"), asked: []string{"start 1"}, told: "StartFailed"},
+		"the node has changed": {meanwhile: func(n *corev1.Node) { n.Labels["changed"] = "meanwhile" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := fencedNode()
+			n.Annotations[api.RestartingAnnotation] = api.Restart{Fate: api.FateDeallocate, VMID: testVMID, Done: new(metav1.Now())}.Encode()
+			w := newWorld(t, open404, interceptor.Funcs{}, n)
+			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
+			w.events = recorder
+			planned := w.node(t)
+			if tc.meanwhile != nil {
+				changed := w.node(t)
+				tc.meanwhile(changed)
+				if err := w.client.Update(t.Context(), changed); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cloud := &scriptedCloud{deleteErr: tc.refused}
+			synctest.Test(t, func(t *testing.T) {
+				w.pools = newPools(cloud, time.Now, w.log, func() {})
+				step := commitStep()
+				step.Kind = capacity.StepStart
+				w.start(t.Context(), "agents", []doomed{{step, planned}})
+				time.Sleep(2 * time.Minute)
+			})
+			if diff := cmp.Diff(tc.asked, cloud.restarts); diff != "" {
+				t.Errorf("asked for (-want +got):\n%s", diff)
+			}
+			if started := api.RestartOf(w.node(t)).Started != nil; started != (tc.asked != nil) {
+				t.Errorf("recorded as started: %t, want %t", started, tc.asked != nil)
 			}
 			told := ""
 			if len(recorder.Events) > 0 {

@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -23,7 +22,7 @@ func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 	var actions []action
 	for _, s := range d.Steps {
 		node := o.node(s.Node)
-		if s.Kind == capacity.StepDelete || s.Kind == capacity.StepRestart || node == nil || node.UID != s.UID {
+		if s.Kind == capacity.StepDelete || s.Kind == capacity.StepRestart || s.Kind == capacity.StepStart || node == nil || node.UID != s.UID {
 			continue
 		}
 		actions = append(actions, action{key: "node/" + s.Node, run: func(ctx context.Context) error {
@@ -154,6 +153,7 @@ var eventReasons = map[capacity.StepKind]string{
 // commitReasons are the reasons of the events of a StepCommit.
 var commitReasons = map[api.Fate]string{
 	api.FateDelete: "Deleting", api.FateRestart: "Restarting", api.FateReimage: "Reimaging",
+	api.FateDeallocate: "Deallocating",
 }
 
 // adopt records which machine the node is, and learns from it.
@@ -239,7 +239,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	}
 	token := api.FenceToken(cached)
 	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" ||
-		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || api.RestartOf(live) != nil || fate(live) != s.Fate {
+		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || !mayCommit(live, s.Fate) {
 		return errNotYet // the next plan sees what has changed
 	}
 	work, err := m.liveWork(ctx, s.Node)
@@ -264,6 +264,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	}
 	return m.patch(ctx, live, s, func(n *corev1.Node) {
 		if s.Fate == api.FateDelete {
+			delete(n.Annotations, api.RestartingAnnotation)
 			metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.DeletingAnnotation, s.Instance.VMID)
 			return
 		}
@@ -273,10 +274,15 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	})
 }
 
-// fate is what is to become of the node's machine once the node is empty.
-func fate(n *corev1.Node) api.Fate {
+// mayCommit reports whether the fate is still what is wanted of the node's
+// machine: what an operator asks for, else the pool's own way. A machine that is
+// deallocated may be deleted yet.
+func mayCommit(n *corev1.Node, fate api.Fate) bool {
+	if r := api.RestartOf(n); r != nil && !(r.Fate == api.FateDeallocate && r.Done != nil && fate == api.FateDelete) {
+		return false
+	}
 	asked, _ := api.RetireRequest(n)
-	return cmp.Or(asked, api.FateDelete)
+	return asked == fate || asked == "" && (fate == api.FateDelete || fate == api.FateDeallocate)
 }
 
 // liveWork returns a pod that keeps the node from being empty, as the API

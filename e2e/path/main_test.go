@@ -71,6 +71,7 @@ var pools = map[string]map[string]string{
 	"keep":      nil,
 	"asked":     nil,
 	"again":     nil,
+	"off":       {api.RetireTag: api.RetireDeallocate},
 	"roll":      {api.MinTag: "1"},
 	"strangers": nil,
 	"agent":     nil,

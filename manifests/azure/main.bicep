@@ -231,6 +231,8 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (customR
           'Microsoft.Compute/virtualMachineScaleSets/delete/action'
           'Microsoft.Compute/virtualMachineScaleSets/restart/action'
           'Microsoft.Compute/virtualMachineScaleSets/reimage/action'
+          'Microsoft.Compute/virtualMachineScaleSets/deallocate/action'
+          'Microsoft.Compute/virtualMachineScaleSets/start/action'
           'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write'
           'Microsoft.Network/virtualNetworks/subnets/join/action'
         ]

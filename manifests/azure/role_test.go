@@ -20,7 +20,7 @@ import (
 const joinAction = "Microsoft.Network/virtualNetworks/subnets/join/action"
 
 // life is all that Tidegate does to a scale set: find it, buy a machine, list it,
-// protect, restart, reimage and delete it.
+// protect, restart, reimage, deallocate, start and delete it.
 func life(ctx context.Context, config emulator.Config) error {
 	config.ScaleSets[0].BootTime = emulator.Between(time.Millisecond, 2*time.Millisecond)
 	config.ScaleSets[0].TerminateNotice.Duration = 0
@@ -68,7 +68,7 @@ func life(ctx context.Context, config emulator.Config) error {
 	if err := cloud.Protect(ctx, pool.Name, refs[0], true); err != nil {
 		return err
 	}
-	for _, fate := range []api.Fate{api.FateRestart, api.FateReimage} {
+	for _, fate := range []api.Fate{api.FateRestart, api.FateReimage, api.FateDeallocate} {
 		restarted, err := cloud.Restart(ctx, pool.Name, fate, refs)
 		if err != nil {
 			return err
@@ -76,6 +76,13 @@ func life(ctx context.Context, config emulator.Config) error {
 		if err := restarted(ctx); err != nil {
 			return err
 		}
+	}
+	started, err := cloud.Start(ctx, pool.Name, refs)
+	if err != nil {
+		return err
+	}
+	if err := started(ctx); err != nil {
+		return err
 	}
 	deleted, err := cloud.Delete(ctx, pool.Name, refs)
 	if err != nil {

@@ -1,0 +1,122 @@
+package capacity
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
+
+func deallocating(p *PoolState) { p.Settings.Deallocate = true }
+
+// off makes a node whose machine was retired by deallocating it.
+func off(n *Node) {
+	restarts(api.FateDeallocate, time.Hour)(n)
+	carriedOut(time.Hour)(n)
+	n.Requested, n.Ready, n.Instance.State = "", false, InstanceStopped
+}
+
+// startedAgo makes it one that is being started again.
+func startedAgo(d time.Duration) func(*Node) {
+	return func(n *Node) {
+		off(n)
+		r, at := *n.Restart, metav1.NewTime(now.Add(-d))
+		r.Started, n.Restart = &at, &r
+	}
+}
+
+// A pool may keep its machines deallocated instead of deleting them, and then
+// starts them before it buys one.
+func TestDeallocated(t *testing.T) {
+	stopped := func(names ...string) func(*PoolState) {
+		return func(p *PoolState) {
+			for _, name := range names {
+				i := instance(name)
+				i.State = InstanceStopped
+				p.Instances = append(p.Instances, i)
+			}
+		}
+	}
+	one := pools(poolOf("agents", 1, deallocating, running("n1")))
+	none := pools(poolOf("agents", 1, deallocating, stopped("n1"), bounds(0, 3)))
+	two := func(changes ...func(*PoolState)) []PoolState {
+		return pools(poolOf("agents", 2, append(changes, deallocating, stopped("n1", "n2"))...))
+	}
+	scenarios{
+		"the end of a retirement": {in: snapshot(one, nodes(node("n1", fencedAfter(idleAfter), proved(settle)))), want: []string{"commit n1"}},
+		"then it is deallocated":  {in: snapshot(one, nodes(node("n1", restarts(api.FateDeallocate, 0)))), want: []string{"restart n1"}},
+		"it stays off while nobody needs it": {
+			in: snapshot(none, nodes(node("n1", off))), want: nil,
+		},
+		"it is started before one is bought": {
+			in: snapshot(none, nodes(node("n1", off)), pod("a", 1)), want: []string{"start n1", "a waits: MachinesComing"},
+		},
+		"also at the pool's maximum": {
+			in:   snapshot(two(bounds(0, 2)), nodes(node("n1", off), node("n2", off)), pod("a", 1)),
+			want: []string{"start n1", "a waits: MachinesComing"},
+		},
+		"and only then one is bought": {
+			in:   snapshot(none, nodes(node("n1", off)), pod("a", 8), pod("b", 8)),
+			want: []string{"grow agents from 1 to 2", "start n1", "a waits: MachinesComing", "b waits: MachinesComing"},
+		},
+		"it counts against the maximum": {
+			in:   snapshot(pools(poolOf("agents", 1, deallocating, stopped("n1"), bounds(0, 1))), nodes(node("n1", off)), pod("a", 8), pod("b", 8)),
+			want: []string{"start n1", "a waits: MachinesComing", "b waits: PoolAtMaximum"},
+		},
+		"for the minimum": {
+			in: snapshot(two(bounds(1, 3)), nodes(node("n1", off), node("n2", off))), want: []string{"start n1"},
+		},
+		"while it starts it is counted on": {
+			in: snapshot(one, nodes(node("n1", startedAgo(time.Minute), state(InstanceRunning))), pod("a", 1)), want: []string{"a waits: MachinesComing"},
+		},
+		"a start that was lost is repeated": {
+			in: snapshot(none, nodes(node("n1", startedAgo(time.Minute)))), want: []string{"start n1"},
+		},
+		"it is back": {
+			in:   snapshot(one, nodes(node("n1", startedAgo(time.Minute), state(InstanceRunning), inRun("after"), func(n *Node) { n.Ready = true })), pod("a", 1)),
+			want: []string{"return n1", "a waits: MachinesComing"},
+		},
+		"it does not come back": {
+			in: snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning)))), want: []string{"return n1 as failed"},
+		},
+		"somebody keeps it off": {
+			in: snapshot(none, nodes(node("n1", off, keep)), pod("a", 1)), want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},
+		},
+		"an operator wants it deleted: its fence is proved anew": {
+			in: snapshot(none, nodes(node("n1", off, requested))), want: []string{"prove n1"},
+		},
+		"and its deletion committed": {
+			in: snapshot(none, nodes(node("n1", off, requested, proved(settle)))), want: []string{"commit n1"},
+		},
+		"the pool's way has changed": {
+			in: snapshot(pools(poolOf("agents", 1, stopped("n1"))), nodes(node("n1", off, proved(settle)))), want: []string{"commit n1"},
+		},
+	}.run(t)
+}
+
+// What becomes of a machine is the pool's way, unless it is no good.
+func TestFateOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		changes []func(*Node)
+		pool    PoolState
+		want    api.Fate
+	}{
+		"deleted as a rule":               {pool: poolOf("agents", 1), want: api.FateDelete},
+		"deallocated as the tag says":     {pool: poolOf("agents", 1, deallocating), want: api.FateDeallocate},
+		"deleted on request all the same": {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){requested}, want: api.FateDelete},
+		"an outdated one is deleted":      {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){oldModel}, want: api.FateDelete},
+		"a silent one is deleted":         {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){silentFor(joinTimeout)}, want: api.FateDelete},
+		"an operator's wish is first":     {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){asksFor(api.FateRestart)}, want: api.FateRestart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			running("n1")(&tc.pool)
+			n := node("n1", append([]func(*Node){fencedAfter(time.Hour), proved(settle)}, tc.changes...)...)
+			d := Plan(snapshot(pools(tc.pool), nodes(n)))
+			if len(d.Steps) != 1 || d.Steps[0].Kind != StepCommit || d.Steps[0].Fate != tc.want {
+				t.Errorf("steps %+v, want a commitment to %s", d.Steps, tc.want)
+			}
+		})
+	}
+}

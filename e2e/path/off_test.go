@@ -1,0 +1,44 @@
+package path
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/azure/emulator"
+)
+
+// A pool that keeps its machines off starts one before it buys one, and deletes it
+// when an operator asks for that.
+func TestDeallocate(t *testing.T) {
+	w := newWorld(t, "off")
+	t.Parallel()
+	tidegate(t)
+	stops := func(times int) {
+		t.Helper()
+		w.eventually("the machine is off", func() error {
+			nodes := w.nodes()
+			if len(nodes) != 1 {
+				return fmt.Errorf("%d nodes", len(nodes))
+			}
+			if r := api.RestartOf(&nodes[0]); w.count(emulator.InstanceStopping) != times || r == nil || r.Done == nil {
+				return fmt.Errorf("it was stopped %d times, and is %s: %+v", w.count(emulator.InstanceStopping), state(&nodes[0]), r)
+			}
+			return nil
+		})
+	}
+	w.submit(w.pod("first", "3", time.Second))
+	w.phase("first", corev1.PodSucceeded)
+	stops(1)
+	w.submit(w.pod("second", "3", time.Second))
+	w.phase("second", corev1.PodSucceeded)
+	stops(2)
+	if bought, started := w.count(emulator.InstanceCreated), w.count(emulator.InstanceStarting); bought != 1 || started != 1 {
+		t.Errorf("%d machines were bought and %d started, want one each", bought, started)
+	}
+	w.annotate(w.nodes()[0].Name, api.RetireAnnotation, `"delete"`)
+	w.atRest(1)
+}
