@@ -121,6 +121,13 @@ func (p *pools) update(pool string, change func(*poolState)) {
 // restart asks the cloud to restart, reimage or deallocate machines.
 func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []capacity.Ref, then func(error)) error {
 	wait, err := p.cloud.Restart(ctx, pool, fate, refs)
+	if err == nil && fate == api.FateReimage {
+		p.update(pool, func(*poolState) {
+			for _, ref := range refs {
+				p.reimaged[ref.VMID] = true
+			}
+		})
+	}
 	return p.follow(ctx, pool, refs, wait, err, then)
 }
 
@@ -140,9 +147,6 @@ func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, wa
 	p.update(pool, func(s *poolState) {
 		for _, ref := range refs {
 			p.inFlight[ref.VMID] = capacity.InstanceRestarting
-			if fate == api.FateReimage {
-				p.reimaged[ref.VMID] = true
-			}
 		}
 		s.Instances = p.shown(s.Instances)
 	})
