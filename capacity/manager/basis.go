@@ -22,7 +22,8 @@ type Basis struct {
 	Limits capacity.Limits
 	// PoolsUnknown says why the pools have not been read, "" if they were.
 	PoolsUnknown string
-	// Pools lack the machines that run as nodes: the nodes show them.
+	// Pools lack the machines that run as nodes and are nothing special: the nodes
+	// show them.
 	Pools []capacity.PoolState
 }
 
@@ -34,9 +35,10 @@ func basisOf(s capacity.Snapshot) Basis {
 		recorded[n.Recorded] = n.Pool == n.Labels[api.PoolLabel]
 	}
 	for i := range b.Pools {
+		b.Pools[i].Lists = 0 // it would have the basis published with every list
 		var others []capacity.Instance
 		for _, m := range b.Pools[i].Instances {
-			if m.State != capacity.InstanceRunning || !recorded[m.VMID] {
+			if m.State != capacity.InstanceRunning || m.Outdated || m.Protected || !recorded[m.VMID] {
 				others = append(others, m)
 			}
 		}

@@ -118,3 +118,30 @@ func TestBasisLeavesOutWhatNodesShow(t *testing.T) {
 		t.Errorf("the snapshot itself has %d machines left", got)
 	}
 }
+
+// What of a running machine its node does not show is published too, and a list
+// that shows nothing new has nothing published.
+func TestBasisHasWhatNodesDoNotShow(t *testing.T) {
+	basis := func(lists int) Basis {
+		nodes := []*capacity.Node{}
+		pool := capacity.PoolState{Pool: capacity.Pool{Name: "agents"}, Lists: lists}
+		for _, i := range []capacity.Instance{{VMID: "plain"}, {VMID: "outdated", Outdated: true}, {VMID: "protected", Protected: true}} {
+			i.State = capacity.InstanceRunning
+			pool.Instances = append(pool.Instances, i)
+			n := &capacity.Node{Name: i.VMID, Pool: "agents", Recorded: i.VMID, Instance: i}
+			n.Labels = map[string]string{api.PoolLabel: "agents"}
+			nodes = append(nodes, n)
+		}
+		return basisOf(capacity.Snapshot{Pools: []capacity.PoolState{pool}, Nodes: nodes})
+	}
+	var published []string
+	for _, i := range basis(1).Pools[0].Instances {
+		published = append(published, i.VMID)
+	}
+	if diff := cmp.Diff([]string{"outdated", "protected"}, published); diff != "" {
+		t.Errorf("machines of the basis (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(basis(1), basis(2)); diff != "" {
+		t.Errorf("another list changes the basis (-before +after):\n%s", diff)
+	}
+}

@@ -170,16 +170,22 @@ func TestAdoptionRecordsTheMachineAndLearnsItsBoot(t *testing.T) {
 	for name, tc := range map[string]struct {
 		bought   time.Duration // before the node became ready
 		reimaged bool
+		recorded bool // before
 		want     time.Duration
 	}{
 		"a boot":                          {bought: 70 * time.Second, want: 70 * time.Second},
 		"ready anew after a restart":      {bought: 20 * 24 * time.Hour, want: defaultBootTime},
 		"ready anew after a reimage":      {bought: 10 * time.Minute, reimaged: true, want: defaultBootTime},
+		"ready anew after it was silent":  {bought: 10 * time.Minute, recorded: true, want: defaultBootTime},
 		"ready before the machine's date": {bought: -time.Second, want: defaultBootTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning, Created: created.Add(-tc.bought)}
-			w, _ := observed(t, &scriptedCloud{instances: []capacity.Instance{machine}}, joined(func(n *corev1.Node) { n.Annotations = nil }))
+			w, _ := observed(t, &scriptedCloud{instances: []capacity.Instance{machine}}, joined(func(n *corev1.Node) {
+				if !tc.recorded {
+					n.Annotations = nil
+				}
+			}))
 			if tc.reimaged {
 				if err := w.pools.restart(t.Context(), "agents", api.FateReimage, []capacity.Ref{{ID: machine.ID, VMID: machine.VMID}}, func(error) {}); err != nil {
 					t.Fatal(err)

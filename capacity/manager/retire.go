@@ -174,7 +174,8 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 	}
 	converted := node(cached)
 	ready := readySince(cached)
-	if ready != nil && !s.Instance.Created.IsZero() && !m.pools.joinsAnew(s.Instance.VMID) {
+	again := cached.Annotations[api.VMIDAnnotation] != "" // it was silent at first, or fell silent in between
+	if ready != nil && !again && !s.Instance.Created.IsZero() && !m.pools.joinsAnew(s.Instance.VMID) {
 		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), ready.Sub(s.Instance.Created))
 	} else {
 		m.pools.learn(s.Pool, shapeFromNode(&converted, s.Pool), 0)
