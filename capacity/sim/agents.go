@@ -153,6 +153,13 @@ func (w *World) followNode(before, after *corev1.Node) {
 	if before != nil && before.Annotations[api.InterruptionsAnnotation] != "" {
 		w.reported[before.UID] = time.Now()
 	}
+	if vm, up := w.Cluster.Machine(after); up {
+		for _, c := range after.Status.Conditions {
+			if boot := c.LastTransitionTime.Sub(vm.Created); c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+				w.slowestBoot = max(w.slowestBoot, boot)
+			}
+		}
+	}
 	if after != nil && (before == nil || api.FenceToken(before) != api.FenceToken(after)) {
 		w.fenced[after.UID] = time.Now()
 	}

@@ -107,13 +107,14 @@ func (p *pool) scaleSet() emulator.ScaleSet {
 	return emulator.ScaleSet{Node: node, Name: p.name, Size: p.size, Capacity: p.beside, Tags: tags, BootTime: p.boot, ReuseIDs: p.reuse}
 }
 
-// longestIdle is the longest idle time of a pool.
-func (p *plan) longestIdle() time.Duration {
+// longestIdle is the longest idle time of a pool, if what could be measured of
+// boots is no longer than that.
+func (p *plan) longestIdle(slowestBoot time.Duration) time.Duration {
 	longest := manager.DefaultSettle
 	for _, o := range p.pools {
 		longest = max(longest, o.idle)
 		if o.idle < 0 {
-			longest = max(longest, 10*time.Second+o.boot.Max.Duration) // what is measured
+			longest = max(longest, slowestBoot)
 		}
 	}
 	return longest

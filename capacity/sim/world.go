@@ -58,6 +58,7 @@ type World struct {
 	gangs      map[string]bool // those of which a pod was released
 
 	announcements []announcement
+	slowestBoot   time.Duration
 	watched       map[string]bool    // machines with an agent that runs, by VMID
 	taken         map[types.UID]bool // nodes whose machine Azure takes
 	takenNames    map[string]bool
