@@ -235,9 +235,10 @@ func (vc *volumeCompiler) provision(claim *corev1.PersistentVolumeClaim, class *
 		if capacity.MaximumVolumeSize != nil {
 			limit = capacity.MaximumVolumeSize
 		}
-		if limit == nil || limit.Value() < storageOf(claim).Value() || capacity.NodeTopology == nil {
+		if limit == nil || limit.Value() < storageOf(claim).Value() {
 			continue
 		}
+		// Capacity without a topology is nowhere.
 		if s, err := metav1.LabelSelectorAsSelector(capacity.NodeTopology); err == nil {
 			p.room = append(p.room, s)
 		}

@@ -24,7 +24,7 @@ type rule struct {
 var rules = map[string]rule{}
 
 // intricate are rules with so many cases that they come more often.
-var intricate = []string{"spread", "spread", "spread", "podaffinity", "antiaffinity", "unbound", "unbound", "limits", "resources", "resources"}
+var intricate = []string{"spread", "spread", "spread", "spread", "spread", "podaffinity", "antiaffinity", "unbound", "unbound", "limits", "resources", "resources"}
 
 // generator makes one cluster.
 type generator struct {
@@ -69,7 +69,7 @@ func generate(seed uint64, names []string) *cluster {
 			rules[name].objects(g)
 		}
 	}
-	g.allExist = g.chance(50) || slices.Contains(g.on, "spread") && g.chance(70)
+	g.allExist = g.chance(50) || slices.Contains(g.on, "spread") && g.chance(50)
 	for i := range 2 + g.IntN(7) {
 		g.Nodes = append(g.Nodes, g.node(i))
 	}

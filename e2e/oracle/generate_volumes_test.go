@@ -56,7 +56,7 @@ func (g *generator) storage(waiting bool) {
 		case "capacity":
 			class.Provisioner = "capacity.example.com"
 		case "azure":
-			class.Provisioner = "kubernetes.io/azure-disk"
+			class.Provisioner = pick(g, []string{"kubernetes.io/azure-disk", "kubernetes.io/azure-disk", "kubernetes.io/vsphere-volume"})
 		}
 		g.Others = append(g.Others, class)
 	}
@@ -102,7 +102,7 @@ func size(i int) corev1.ResourceList {
 // would take whichever its cache lists first.
 func (g *generator) spareVolumes() {
 	kept := g.Perm(claimCount)
-	for i := range g.IntN(6) {
+	for i := range 1 + g.IntN(5) {
 		pv := &corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("spare-%d", i), Labels: map[string]string{"kind": pick(g, []string{"fast", "slow"})}},
 			Spec: corev1.PersistentVolumeSpec{
@@ -148,7 +148,7 @@ func (g *generator) claim(i int, namespace string, waiting bool) {
 		Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 	}
 	defer func() { g.Others = append(g.Others, claim) }()
-	if waiting && g.chance(40) {
+	if waiting && g.chance(60) {
 		claim.Spec.StorageClassName = new("static")
 	}
 	if i == 0 && g.chance(20) {
@@ -172,7 +172,7 @@ func (g *generator) claim(i int, namespace string, waiting bool) {
 		if g.chance(20) {
 			claim.Annotations[volume.AnnSelectedNode] = fmt.Sprintf("node-%d", g.IntN(5))
 		}
-		if g.chance(35) {
+		if g.chance(15) || i >= claimCount/2 && g.chance(50) { // a smaller one may take the only volume that would do
 			claim.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"kind": "fast"}}
 		}
 		return
@@ -294,7 +294,7 @@ func limitNode(g *generator, n *corev1.Node) {
 		csi.Annotations = map[string]string{corev1.MigratedPluginsAnnotationKey: "kubernetes.io/azure-disk,kubernetes.io/cinder"}
 	}
 	g.Others = append(g.Others, csi)
-	if volumes := all(&g.cluster, func(v *corev1.PersistentVolume) bool { return v.Spec.CSI != nil }); len(volumes) > 0 && g.chance(40) {
+	if volumes := all(&g.cluster, func(v *corev1.PersistentVolume) bool { return v.Spec.CSI != nil }); len(volumes) > 0 && g.chance(70) {
 		pv := pick(g, volumes)
 		g.Others = append(g.Others, &storagev1.VolumeAttachment{
 			ObjectMeta: metav1.ObjectMeta{Name: "attached-to-" + n.Name},
