@@ -72,7 +72,7 @@ var pools = map[string]map[string]string{
 	"asked":     nil,
 	"again":     nil,
 	"off":       {api.RetireTag: api.RetireDeallocate},
-	"roll":      {api.MinTag: "1"},
+	"roll":      nil,
 	"strangers": nil,
 	"agent":     nil,
 	"preempt":   nil,
