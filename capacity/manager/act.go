@@ -23,7 +23,7 @@ const writeTimeout = 30 * time.Second
 
 // act hands the decision to the lanes, in place of what they still had to do.
 func (m *Manager) act(o *observation, d capacity.Decision) {
-	m.lanes.cloud.replace(append(m.cloudActions(o, d), slices.Concat(m.repairActions(d), m.protectActions(d))...))
+	m.lanes.cloud.replace(append(m.cloudActions(o, d), slices.Concat(m.repairActions(o, d), m.protectActions(d))...))
 	m.lanes.nodes.replace(append(m.nodeActions(o, d), m.approvalActions(o, d)...))
 
 	var reasons []action

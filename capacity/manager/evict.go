@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -33,6 +35,12 @@ func (u *uids) has(uid types.UID) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.set[uid]
+}
+
+func (u *uids) drop(uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.set, uid)
 }
 
 // keep drops all others.
@@ -74,6 +82,20 @@ func (m *Manager) countLate(e capacity.Eviction) {
 	m.log.Error(nil, "a pod landed on a node whose deletion was committed; evicting it", "pod", e.Pod, "node", e.Node)
 }
 
+// stillCommitted reports whether the API server has the node as one whose deletion
+// or restart is committed. The caches may not show yet that it has come back, and
+// what landed there since is not late.
+func (m *Manager) stillCommitted(ctx context.Context, name string) (bool, error) {
+	n, err := m.kubernetes.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("live read of node %s before a pod that landed there late is evicted: %w", name, err)
+	}
+	return n.Annotations[api.DeletingAnnotation] != "" || n.Annotations[api.RestartingAnnotation] != "", nil
+}
+
 // evict removes a pod in good order, so that its owner makes a new one. The
 // API server refuses for as long as a PodDisruptionBudget stands against it.
 func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, e capacity.Eviction) error {
@@ -84,6 +106,9 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, e capacity.Evictio
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
 	}
 	if e.Late {
+		if committed, err := m.stillCommitted(ctx, e.Node); err != nil || !committed {
+			return err
+		}
 		// Caches that lag behind the live read may still show what ran before it.
 		eviction.DeleteOptions.Preconditions.ResourceVersion = &pod.ResourceVersion
 	}

@@ -39,7 +39,7 @@ func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
 			}
 			return answer
 		},
-	})
+	}, committedNode())
 	seen := func(p *corev1.Pod) { p.ResourceVersion = "7" }
 	o, d := lateBind(w, seen)
 	w.act(o, d)
@@ -66,6 +66,27 @@ func TestALateBindIsCountedOnceAndEvicted(t *testing.T) {
 	w.act(o, capacity.Decision{})
 	if len(w.late.set) != 0 {
 		t.Errorf("remembered %v of pods that are gone", w.late.set)
+	}
+}
+
+// TestANodeThatCameBackEvictsNobody: the caches may still show it committed.
+func TestANodeThatCameBackEvictsNobody(t *testing.T) {
+	for name, nodes := range map[string][]client.Object{"it came back": {fencedNode()}, "it is gone": nil} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{
+				SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+					t.Error("the pod is evicted")
+					return nil
+				},
+			}, nodes...)
+			_, d := lateBind(w, nil)
+			if err := w.evict(t.Context(), podOn("late", nil), d.Evictions[0]); err != nil {
+				t.Error(err)
+			}
+			if got := testutil.ToFloat64(w.metrics.lateBinds); got != 0 {
+				t.Errorf("tidegate_late_binds_total is %v", got)
+			}
+		})
 	}
 }
 
@@ -103,7 +124,7 @@ func TestEviction(t *testing.T) {
 					sent, _ = sub.(*policyv1.Eviction)
 					return tc.answer
 				},
-			})
+			}, committedNode())
 			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
 			w.events = recorder
 			e := capacity.Eviction{Node: "agents000001", Why: "Azure wants it", Late: tc.late}
@@ -158,7 +179,7 @@ func TestEvictionIsNotRepeated(t *testing.T) {
 		SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
 			return nil
 		},
-	})
+	}, committedNode())
 	o, d := lateBind(w, nil)
 	if err := w.evict(t.Context(), podOn("late", nil), d.Evictions[0]); err != nil {
 		t.Fatal(err)

@@ -41,6 +41,12 @@ func fencedNode() *corev1.Node {
 	return node
 }
 
+func committedNode() *corev1.Node {
+	n := fencedNode()
+	n.Annotations[api.DeletingAnnotation] = testVMID
+	return n
+}
+
 func commitStep() capacity.Step {
 	return capacity.Step{
 		Node: "agents000001", UID: "uid-node", Kind: capacity.StepCommit, Fate: api.FateDelete, Pool: "agents",

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -97,7 +98,12 @@ func (p *pools) repaired(pool string, machines int) {
 
 // repairActions delete machines that never became nodes, those of a pool
 // together, and tell of those that are not to be deleted.
-func (m *Manager) repairActions(d capacity.Decision) []action {
+func (m *Manager) repairActions(o *observation, d capacity.Decision) []action {
+	m.givenUp.keep(func(vmid types.UID) bool {
+		return slices.ContainsFunc(o.snapshot.Pools, func(p capacity.PoolState) bool {
+			return slices.ContainsFunc(p.Instances, func(i capacity.Instance) bool { return i.VMID == string(vmid) })
+		})
+	})
 	byPool := map[string][]capacity.Repair{}
 	reported := map[string]bool{}
 	for _, r := range d.Repairs {
@@ -136,12 +142,24 @@ func statusObject() *corev1.ConfigMap {
 func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Repair) error {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
+	// A machine may join after the look at the nodes, while the request waits for its
+	// turn. Its node is not adopted then, and so its startup taint not lifted.
+	for _, r := range repairs {
+		m.givenUp.add(types.UID(r.Instance.VMID))
+	}
 	live, err := m.kubernetes.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
+		for _, r := range repairs {
+			m.givenUp.drop(types.UID(r.Instance.VMID))
+		}
 		return fmt.Errorf("live read of the nodes before machines of %s are given up: %w", pool, err)
 	}
 	repairs = slices.DeleteFunc(slices.Clone(repairs), func(r capacity.Repair) bool {
-		return slices.ContainsFunc(live.Items, func(n corev1.Node) bool { return mayBe(&n, r.Instance) })
+		joined := slices.ContainsFunc(live.Items, func(n corev1.Node) bool { return mayBe(&n, r.Instance) })
+		if joined {
+			m.givenUp.drop(types.UID(r.Instance.VMID))
+		}
+		return joined
 	})
 	if len(repairs) == 0 {
 		return nil
@@ -151,6 +169,9 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		refs = append(refs, capacity.Ref{ID: r.Instance.ID, VMID: r.Instance.VMID})
 	}
 	failed := func(err error) {
+		for _, r := range repairs {
+			m.givenUp.drop(types.UID(r.Instance.VMID))
+		}
 		m.log.Error(err, "machines that did not join cannot be deleted; trying again", "pool", pool, "instances", refs)
 		m.say(statusObject(), corev1.EventTypeWarning, "RepairFailed", "Repair", "machines of %s that did not join cannot be deleted; trying again: %v", pool, err)
 	}

@@ -101,6 +101,36 @@ func (d *deletions) Delete(_ context.Context, _ string, refs []capacity.Ref) (fu
 	return func(context.Context) error { return nil }, d.deleteErr
 }
 
+// A machine that joins after it was given up is not adopted: its deletion may be
+// under way. If the cloud refuses that, it is.
+func TestAGivenUpMachineIsNotAdopted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		refused error
+		adopted bool
+	}{
+		"its deletion is under way": {},
+		"the cloud refused":         {refused: errors.New("403 no role"), adopted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			joins := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agents000001", UID: "uid-node"}}
+			joins.Status.NodeInfo.SystemUUID = "not-there-yet"
+			w := newWorld(t, open404, interceptor.Funcs{}, joins)
+			cloud := &deletions{}
+			cloud.deleteErr = tc.refused
+			w.pools = newPools(cloud, time.Now, w.log, func() {})
+			machine := capacity.Instance{ID: "1", VMID: testVMID, ComputerName: "AGENTS000009", State: capacity.InstanceRunning}
+			if err := w.repair(t.Context(), "agents", []capacity.Repair{{Pool: "agents", Instance: machine}}); !errors.Is(err, tc.refused) {
+				t.Fatalf("error %v, want %v", err, tc.refused)
+			}
+			step := commitStep()
+			step.Kind, step.Instance = capacity.StepAdopt, machine
+			if err := w.perform(t.Context(), w.node(t), step); (err == nil) != tc.adopted {
+				t.Errorf("adoption ended with %v, want that it is done: %t", err, tc.adopted)
+			}
+		})
+	}
+}
+
 // A machine is given up only if no node that the API server has now may be it.
 func TestGivingUpAMachine(t *testing.T) {
 	joined := func(change func(*corev1.Node)) []client.Object {
@@ -161,7 +191,7 @@ func TestMachinesThatDoNotJoinAreToldOfOnce(t *testing.T) {
 	w.events = recorder
 	d := capacity.Decision{Repairs: []capacity.Repair{{Pool: "agents", Instance: capacity.Instance{ID: "7", VMID: testVMID}, Report: true}}}
 	for range 2 {
-		if actions := w.repairActions(d); len(actions) != 0 {
+		if actions := w.repairActions(&observation{}, d); len(actions) != 0 {
 			t.Errorf("%d actions, want none", len(actions))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -158,6 +159,9 @@ var commitReasons = map[api.Fate]string{
 
 // adopt records which machine the node is, and learns from it.
 func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
+	if m.givenUp.has(types.UID(s.Instance.VMID)) {
+		return fmt.Errorf("%s node %s: its machine was given up and may be on its way out: %w", s.Kind, s.Node, errNotYet)
+	}
 	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
 		metav1.SetMetaDataLabel(&n.ObjectMeta, api.PoolLabel, s.Pool)
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.VMIDAnnotation, s.Instance.VMID)
