@@ -143,7 +143,7 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
 	// A machine may join after the look at the nodes, while the request waits for its
-	// turn. Its node is not adopted then, and so its startup taint not lifted.
+	// turn. Its node keeps its startup taint then.
 	for _, r := range repairs {
 		m.givenUp.add(types.UID(r.Instance.VMID))
 	}

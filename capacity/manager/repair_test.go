@@ -101,19 +101,20 @@ func (d *deletions) Delete(_ context.Context, _ string, refs []capacity.Ref) (fu
 	return func(context.Context) error { return nil }, d.deleteErr
 }
 
-// A machine that joins after it was given up is not adopted: its deletion may be
-// under way. If the cloud refuses that, it is.
-func TestAGivenUpMachineIsNotAdopted(t *testing.T) {
+// A machine that joins after it was given up gets no pods: its deletion may be
+// under way. If the cloud refuses that, it does.
+func TestAGivenUpMachineKeepsItsTaint(t *testing.T) {
 	for name, tc := range map[string]struct {
 		refused error
-		adopted bool
+		taints  int
 	}{
-		"its deletion is under way": {},
-		"the cloud refused":         {refused: errors.New("403 no role"), adopted: true},
+		"its deletion is under way": {taints: 1},
+		"the cloud refused":         {refused: errors.New("403 no role")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			joins := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agents000001", UID: "uid-node"}}
-			joins.Status.NodeInfo.SystemUUID = "not-there-yet"
+			joins.Spec.Taints = []corev1.Taint{{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
+			joins.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 			w := newWorld(t, open404, interceptor.Funcs{}, joins)
 			cloud := &deletions{}
 			cloud.deleteErr = tc.refused
@@ -124,8 +125,11 @@ func TestAGivenUpMachineIsNotAdopted(t *testing.T) {
 			}
 			step := commitStep()
 			step.Kind, step.Instance = capacity.StepAdopt, machine
-			if err := w.perform(t.Context(), w.node(t), step); (err == nil) != tc.adopted {
-				t.Errorf("adoption ended with %v, want that it is done: %t", err, tc.adopted)
+			if err := w.perform(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(w.node(t).Spec.Taints); got != tc.taints {
+				t.Errorf("%d taints are left, want %d", got, tc.taints)
 			}
 		})
 	}

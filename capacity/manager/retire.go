@@ -159,13 +159,16 @@ var commitReasons = map[api.Fate]string{
 
 // adopt records which machine the node is, and learns from it.
 func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
-	if m.givenUp.has(types.UID(s.Instance.VMID)) {
-		return fmt.Errorf("%s node %s: its machine was given up and may be on its way out: %w", s.Kind, s.Node, errNotYet)
+	// A machine that was given up may be on its way out. Its node is recorded, so
+	// that it is forgotten with it, but gets no pods.
+	givenUp := m.givenUp.has(types.UID(s.Instance.VMID))
+	if givenUp && cached.Annotations[api.VMIDAnnotation] == s.Instance.VMID {
+		return errNotYet
 	}
 	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
 		metav1.SetMetaDataLabel(&n.ObjectMeta, api.PoolLabel, s.Pool)
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, api.VMIDAnnotation, s.Instance.VMID)
-		if readySince(n) != nil {
+		if readySince(n) != nil && !givenUp {
 			n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == api.StartupTaint })
 		}
 	})

@@ -146,12 +146,12 @@ func (w *world) othersRest() error {
 	}
 	stays := 0
 	for _, n := range list.Items {
-		if n.Name == rig.ServerNode || n.Labels[api.PoolLabel] == "least" && state(&n) == "adopted" {
+		if n.Name == rig.ServerNode || pools[n.Labels[api.PoolLabel]][api.MinTag] == "1" && state(&n) == "adopted" {
 			stays++
 		}
 	}
-	if stays != 2 || len(list.Items) != stays {
-		return fmt.Errorf("%d of %d nodes stay, want the server and the one machine of the pool that has a minimum", stays, len(list.Items))
+	if stays != 3 || len(list.Items) != stays {
+		return fmt.Errorf("%d of %d nodes stay, want the server and the one machine of each of the two pools that have a minimum", stays, len(list.Items))
 	}
 	return nil
 }

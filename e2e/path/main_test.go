@@ -72,7 +72,7 @@ var pools = map[string]map[string]string{
 	"asked":     nil,
 	"again":     nil,
 	"off":       {api.RetireTag: api.RetireDeallocate},
-	"roll":      {api.IdleAfterTag: "100s"}, // its machine is not marked for want of demand
+	"roll":      {api.MinTag: "1"},
 	"strangers": nil,
 	"agent":     nil,
 	"preempt":   nil,
