@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	volumeutil "k8s.io/kubernetes/pkg/volume/util"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -201,14 +202,18 @@ func issued(t *testing.T, namespace, name string) *cmapi.Certificate {
 func renew(t *testing.T, namespace, name string) {
 	t.Helper()
 	before := secret(t, namespace, name)[corev1.TLSCertKey]
-	certificate := issued(t, namespace, name)
-	now := metav1.Now()
-	certificate.Status.Conditions = append(slices.DeleteFunc(certificate.Status.Conditions, func(c cmapi.CertificateCondition) bool {
-		return c.Type == cmapi.CertificateConditionIssuing
-	}), cmapi.CertificateCondition{
-		Type: cmapi.CertificateConditionIssuing, Status: cmmeta.ConditionTrue, Reason: "ManuallyTriggered", Message: "by a test", LastTransitionTime: &now,
-	})
-	if _, err := suite.clients.CertmanagerV1().Certificates(namespace).UpdateStatus(t.Context(), certificate, metav1.UpdateOptions{}); err != nil {
+	// cert-manager may still be writing about the last issue.
+	if err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		certificate := issued(t, namespace, name)
+		now := metav1.Now()
+		certificate.Status.Conditions = append(slices.DeleteFunc(certificate.Status.Conditions, func(c cmapi.CertificateCondition) bool {
+			return c.Type == cmapi.CertificateConditionIssuing
+		}), cmapi.CertificateCondition{
+			Type: cmapi.CertificateConditionIssuing, Status: cmmeta.ConditionTrue, Reason: "ManuallyTriggered", Message: "by a test", LastTransitionTime: &now,
+		})
+		_, err := suite.clients.CertmanagerV1().Certificates(namespace).UpdateStatus(t.Context(), certificate, metav1.UpdateOptions{})
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, "the Secret has a new certificate", func() error {
@@ -238,9 +243,16 @@ func gated(ctx context.Context, name string) error {
 // deletePods leaves the namespace empty.
 func deletePods(t *testing.T) {
 	t.Helper()
-	none := int64(0)
-	err := suite.Client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{})
-	if err != nil {
-		t.Error(err)
+	// A request lives for a minute, in which a busy machine may not delete them all.
+	none, deadline := int64(0), time.Now().Add(5*time.Minute)
+	for {
+		err := suite.Client.CoreV1().Pods(metav1.NamespaceDefault).DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{})
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error(err)
+			return
+		}
 	}
 }
