@@ -48,13 +48,20 @@ func (c *Cloud) operate(ctx context.Context, pool, verb string, refs []capacity.
 	if len(ids) == 0 { // to Azure no IDs would mean all
 		return func(context.Context) error { return nil }, nil
 	}
+	// From here on no answer means that nobody knows whether it is carried out.
+	asked := func(err error) error {
+		if noAnswer(err) {
+			err = fmt.Errorf("%w: %w", capacity.ErrNoAnswer, err)
+		}
+		return failed(err)
+	}
 	wait, err := begin(writing(ctx), conn, ids)
 	if err != nil {
-		return nil, failed(err)
+		return nil, asked(err)
 	}
 	return func(ctx context.Context) error {
 		if err := wait(ctx); err != nil {
-			return failed(err)
+			return asked(err)
 		}
 		return nil
 	}, nil

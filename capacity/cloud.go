@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,6 +106,10 @@ type Ref struct {
 	ID   string
 	VMID string
 }
+
+// ErrNoAnswer is in the errors of requests of which nobody knows whether the cloud
+// carries them out.
+var ErrNoAnswer = errors.New("there was no answer, so it may be carried out all the same")
 
 // GrowError is a refusal to grow, in the terms that a waiting pod is told.
 type GrowError struct {

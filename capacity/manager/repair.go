@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -149,15 +150,13 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 	}
 	live, err := m.kubernetes.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		for _, r := range repairs {
-			m.givenUp.drop(types.UID(r.Instance.VMID))
-		}
+		m.spare(repairs)
 		return fmt.Errorf("live read of the nodes before machines of %s are given up: %w", pool, err)
 	}
 	repairs = slices.DeleteFunc(slices.Clone(repairs), func(r capacity.Repair) bool {
 		joined := slices.ContainsFunc(live.Items, func(n corev1.Node) bool { return mayBe(&n, r.Instance) })
 		if joined {
-			m.givenUp.drop(types.UID(r.Instance.VMID))
+			m.spare([]capacity.Repair{r})
 		}
 		return joined
 	})
@@ -169,8 +168,8 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		refs = append(refs, capacity.Ref{ID: r.Instance.ID, VMID: r.Instance.VMID})
 	}
 	failed := func(err error) {
-		for _, r := range repairs {
-			m.givenUp.drop(types.UID(r.Instance.VMID))
+		if !errors.Is(err, capacity.ErrNoAnswer) {
+			m.spare(repairs)
 		}
 		m.log.Error(err, "machines that did not join cannot be deleted; trying again", "pool", pool, "instances", refs)
 		m.say(statusObject(), corev1.EventTypeWarning, "RepairFailed", "Repair", "machines of %s that did not join cannot be deleted; trying again: %v", pool, err)
@@ -193,6 +192,13 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		m.say(statusObject(), corev1.EventTypeWarning, "MachineGivenUp", "Repair", "machine %s of %s is deleted: %s", r.Instance.ID, pool, r.Why)
 	}
 	return nil
+}
+
+// spare takes back that the machines were given up: nobody deletes them.
+func (m *Manager) spare(repairs []capacity.Repair) {
+	for _, r := range repairs {
+		m.givenUp.drop(types.UID(r.Instance.VMID))
+	}
 }
 
 // mayBe reports whether the node says anything of itself that fits the machine.

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -110,6 +111,7 @@ func TestAGivenUpMachineKeepsItsTaint(t *testing.T) {
 	}{
 		"its deletion is under way": {taints: 1},
 		"the cloud refused":         {refused: errors.New("403 no role")},
+		"the cloud gave no answer":  {refused: fmt.Errorf("reset: %w", capacity.ErrNoAnswer), taints: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			joins := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agents000001", UID: "uid-node"}}

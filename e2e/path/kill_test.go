@@ -48,7 +48,7 @@ func killedAt(t *testing.T, failpoint string) {
 	freeLease(t)
 }
 
-// No write is left out, also none that comes to be later.
+// No write is left out, also none that comes to be later, but for notKilledHere.
 func TestKilled(t *testing.T) {
 	t.Run("at every write of a machine's life", killedAtEveryWrite)
 	t.Run("at an eviction", killedAtEviction)
@@ -59,8 +59,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// notKilledHere are writes of rarer lives of a machine. Those of restarts and of
-// machines that are given up end in crashes in the simulation.
+// notKilledHere are writes of rarer lives of a machine. The simulation ends
+// processes at those of the first line, and nothing does at the others.
 var notKilledHere = map[string]bool{
 	"record-restart": true, "restart": true, "return": true, "repair": true,
 	"record-model": true, "record-start": true, "start": true, "protect": true,
