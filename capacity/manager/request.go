@@ -128,19 +128,27 @@ func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []
 			}
 		})
 	}
-	return p.follow(ctx, pool, refs, wait, err, then)
+	left := unlisted
+	if fate == api.FateDeallocate {
+		left = capacity.InstanceStopped
+	}
+	return p.follow(ctx, pool, refs, left, wait, err, then)
 }
 
 // start asks the cloud to start machines.
 func (p *pools) start(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
 	wait, err := p.cloud.Start(ctx, pool, refs)
-	return p.follow(ctx, pool, refs, wait, err, then)
+	return p.follow(ctx, pool, refs, unlisted, wait, err, then)
 }
+
+// unlisted is the state of a machine that only the next list tells.
+const unlisted capacity.InstanceState = ""
 
 // follow awaits the outcome of a request that was accepted in the background, and
 // tells it to then. Until that is told the machines are shown as restarting, so
-// that nobody asks twice.
-func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, wait func(context.Context) error, err error, then func(error)) error {
+// that nobody asks twice; from a success to the next list, in the state that it
+// has left them in, so that one that is off is not passed over for a new one.
+func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, left capacity.InstanceState, wait func(context.Context) error, err error, then func(error)) error {
 	if err != nil {
 		return err
 	}
@@ -152,14 +160,24 @@ func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, wa
 	})
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
 		then(err)
-		p.land(pool, refs)
+		if err != nil {
+			left = unlisted
+		}
+		p.land(pool, refs, left)
 	})
 	return nil
 }
 
-// land has the machines shown as they are listed again.
-func (p *pools) land(pool string, refs []capacity.Ref) {
-	p.update(pool, func(*poolState) {
+// land has the machines shown as they are listed again, and until then in the
+// state that they are known to be in.
+func (p *pools) land(pool string, refs []capacity.Ref, left capacity.InstanceState) {
+	p.update(pool, func(s *poolState) {
+		if left != unlisted {
+			for _, ref := range refs {
+				p.inFlight[ref.VMID] = left
+			}
+			s.Instances = p.shown(s.Instances)
+		}
 		for _, ref := range refs {
 			delete(p.inFlight, ref.VMID)
 		}
@@ -188,7 +206,7 @@ func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, th
 		s.Instances = p.shown(s.Instances)
 	})
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		p.land(pool, refs)
+		p.land(pool, refs, unlisted)
 		then(err)
 	})
 	return nil

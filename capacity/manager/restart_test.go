@@ -232,6 +232,36 @@ func TestMachinesUnderWayAreShown(t *testing.T) {
 	})
 }
 
+// A machine that was deallocated is known to be off before the next list says so:
+// a pod that comes in between has it started, and buys none.
+func TestDeallocatedIsKnownBeforeTheNextList(t *testing.T) {
+	for name, tc := range map[string]struct {
+		outcome error
+		want    capacity.InstanceState
+	}{
+		"it is off":          {nil, capacity.InstanceStopped},
+		"it is still there?": {errors.New("no answer"), capacity.InstanceRestarting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			running := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}
+			cloud := &scriptedCloud{instances: []capacity.Instance{running}, pool: capacity.Pool{Capacity: 1, Settled: true}, outcome: tc.outcome}
+			inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+				if err := p.restart(t.Context(), "agents", api.FateDeallocate, []capacity.Ref{{ID: "1", VMID: testVMID}}, func(error) {}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(61 * time.Second)
+				if got := agents(t, p).Instances[0].State; got != tc.want {
+					t.Errorf("shown as %s, want %s", got, tc.want)
+				}
+				p.refresh(t.Context())
+				if got := agents(t, p).Instances[0].State; got != capacity.InstanceRunning {
+					t.Errorf("shown as %s, want %s as listed", got, capacity.InstanceRunning)
+				}
+			})
+		})
+	}
+}
+
 // All that asked for the restart goes in one write: there is no second one.
 func TestReturn(t *testing.T) {
 	for name, failed := range map[string]bool{"back": false, "given up": true} {
