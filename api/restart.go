@@ -48,6 +48,9 @@ type Restart struct {
 	BootID string `json:"bootID"`
 	// Since is when it was committed.
 	Since metav1.Time `json:"since"`
+	// Asked is when the cloud was asked for it last; nil before. One request at a
+	// time may be on its way.
+	Asked *metav1.Time `json:"asked,omitempty"`
 	// Done is when the cloud had carried it out; nil before.
 	Done *metav1.Time `json:"done,omitempty"`
 	// Started is when a deallocated machine was to be started again; nil before.

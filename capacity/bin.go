@@ -197,7 +197,7 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	n, po := b.node, b.pool
 	shape = &n.Shape
 	switch {
-	case n.Deleting == "" && po != nil && n.startedAgain():
+	case n.Deleting == "" && po != nil && n.startedAgain() && p.before(n.Restart.Started.Add(restartTimeout)):
 		b.tier = tierComing
 		shape = n.started(po).WithoutTaints(isFence)
 		return shape, true

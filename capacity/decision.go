@@ -101,7 +101,8 @@ type Step struct {
 	Repair bool
 	// Lost is true for a Forget of a node whose machine went without us.
 	Lost bool
-	// Failed is true for a Return of a node whose machine was not restarted.
+	// Failed is true for a Return of a node whose machine was not restarted, and
+	// for a Commit to the deletion of one that is not back.
 	Failed bool
 	// Reimaged is true for a Forget of a node whose machine is about to join anew.
 	Reimaged bool

@@ -1,11 +1,21 @@
 package capacity
 
-import "github.com/tidegate-k3s/tidegate/api"
+import (
+	"time"
+
+	"github.com/tidegate-k3s/tidegate/api"
+)
 
 // restartTimeout is how long a restart may take to be carried out by the cloud,
 // and then the node to be back, before the node is left to itself. It is as much
 // as a new machine gets.
 const restartTimeout = joinTimeout
+
+// restartMargin is for how long a request to the cloud may be on its way: two
+// minutes until the manager makes no further attempt, and one more on the way.
+// Before that nobody asks again and the node does not serve, lest the request
+// arrives when it does.
+const restartMargin = 3 * time.Minute
 
 // requestedWhy is the reason of a mark that an operator asked for.
 func requestedWhy(f api.Fate) string {
@@ -63,7 +73,7 @@ func (p *planner) stopped(n *Node, po *pool, machine Instance) {
 	r := n.Restart
 	switch {
 	case r.Started != nil && !p.before(r.Started.Add(restartTimeout)):
-		p.notBack(n, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
+		p.notBack(n, po, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
 	case r.Started != nil && machine.State == InstanceStopped:
 		p.step(n, Step{Kind: StepStart, Why: "not started yet"})
 	case r.Started != nil || machine.State != InstanceStopped: // it will be back
@@ -92,16 +102,18 @@ func (p *planner) restarting(n *Node, po *pool) {
 	case n.Fence == "" || r.VMID != n.Recorded:
 		p.restore(n, "it has no fence that its "+string(r.Fate)+" was committed with")
 	case !there: // if it is gone for good the node is forgotten as a lost one
+	case r.Done == nil && r.Asked != nil && p.before(r.Asked.Add(restartMargin)):
 	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart):
 		p.step(n, Step{Kind: StepReturn, Fate: r.Fate, Why: "its machine is back after the " + string(r.Fate)})
 	case machine.State == InstanceRestarting:
-	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
+	case r.Done == nil && p.before(r.Since.Add(restartTimeout-restartMargin)):
 		if veto(n, po) != "" || len(work) > 0 {
 			return
 		}
 		p.step(n, Step{Kind: StepRestart, Fate: r.Fate, Why: "committed"})
+	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
 	case r.Done == nil:
-		p.notBack(n, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
+		p.notBack(n, po, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
 	case r.Fate == api.FateDeallocate:
 		p.stopped(n, po, machine)
 	case r.Fate == api.FateReimage:
@@ -110,7 +122,7 @@ func (p *planner) restarting(n *Node, po *pool) {
 		p.step(n, Step{Kind: StepForget, Why: "its machine was reimaged and joins anew", Reimaged: true})
 	case p.before(r.Done.Add(restartTimeout)):
 	default:
-		p.notBack(n, "the node was not back within "+api.ShortDuration(restartTimeout)+" of the "+string(r.Fate))
+		p.notBack(n, po, "the node was not back within "+api.ShortDuration(restartTimeout)+" of the "+string(r.Fate))
 	}
 }
 
@@ -120,6 +132,19 @@ func (n *Node) backFrom(r *api.Restart) bool {
 	return n.Ready && n.BootID != r.BootID && !n.HasTaint(isStartup)
 }
 
-func (p *planner) notBack(n *Node, why string) {
-	p.step(n, Step{Kind: StepReturn, Why: why, Failed: true})
+// notBack gives up what the node was committed to. One that is ready serves as
+// before. One that is not stays fenced until it is back, lest somebody who
+// tolerates everything binds pods to it; unless there is a reason to keep it, its
+// machine is deleted meanwhile like any other that is silent.
+func (p *planner) notBack(n *Node, po *pool, why string) {
+	switch {
+	case n.Ready:
+		p.step(n, Step{Kind: StepReturn, Why: why, Failed: true})
+	case veto(n, po) != "" || len(p.holding(n)) > 0 || po.repairsLeft(p.snapshot.Now) == 0:
+	case n.Proved.IsZero():
+		p.step(n, Step{Kind: StepProve, Why: "fenced"})
+	case p.before(n.Proved.Add(p.snapshot.Settle)):
+	default:
+		p.step(n, Step{Kind: StepCommit, Fate: api.FateDelete, Why: why, Failed: true, Repair: true})
+	}
 }

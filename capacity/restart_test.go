@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,13 @@ func carriedOut(ago time.Duration) func(*Node) {
 	}
 }
 
+func asked(ago time.Duration) func(*Node) {
+	return func(n *Node) {
+		r, at := *n.Restart, metav1.NewTime(now.Add(-ago))
+		r.Asked, n.Restart = &at, &r
+	}
+}
+
 func inRun(boot string) func(*Node) { return func(n *Node) { n.BootID = boot } }
 
 // An operator asks for a restart: the same way as to a deletion, but the node is
@@ -47,6 +55,21 @@ func TestRestart(t *testing.T) {
 		"then the cloud is asked":       {in: snapshot(one, is(restarts(api.FateRestart, 0))), want: []string{"restart n1"}},
 		"and not while it is under way": {in: snapshot(going, is(restarts(api.FateRestart, time.Minute))), want: nil},
 		"silent meanwhile":              {in: snapshot(going, is(restarts(api.FateRestart, time.Minute), notReady)), want: nil},
+		"and not while a request may be on its way": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), asked(restartMargin-time.Second))), want: nil,
+		},
+		"nor then does a node serve that is back from an earlier one": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), asked(restartMargin-time.Second), inRun("after"))), want: nil,
+		},
+		"nobody heard of that request again": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), asked(restartMargin))), want: []string{"restart n1"},
+		},
+		"nor needs to, as the node is back": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), asked(restartMargin), inRun("after"))), want: []string{"return n1"},
+		},
+		"back, and the cloud has answered": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), asked(time.Second), carriedOut(time.Second), inRun("after"))), want: []string{"return n1"},
+		},
 		"it has happened, and the node still shows the old run": {
 			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second))), want: nil,
 		},
@@ -55,6 +78,41 @@ func TestRestart(t *testing.T) {
 		"back, and not ready yet":    {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"), notReady)), want: nil},
 		"not back for long": {
 			in: snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout))), want: []string{"return n1 as failed"},
+		},
+		"not back, and silent: it stays fenced, and its machine goes": {
+			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady)),
+			want: []string{"prove n1"},
+		},
+		"not before its fence has settled": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle-time.Second))), want: nil,
+		},
+		"and then for good": {
+			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle))),
+			want: []string{"commit n1 as failed"},
+		},
+		"silent, and the cloud has refused": {
+			in:   snapshot(one, is(restarts(api.FateReimage, restartTimeout), notReady, proved(settle))),
+			want: []string{"commit n1 as failed"},
+		},
+		"silent, with work that is still to be taken": {
+			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle)), pod("a", 1, on("n1"))),
+			want: []string{"evict a from n1"},
+		},
+		"silent, and kept": {
+			in: snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle), keep)), want: nil,
+		},
+		"silent, as too many others were": {
+			in: snapshot(pools(poolOf("agents", 1, running("n1"), func(p *PoolState) {
+				p.Repairs = slices.Repeat([]time.Time{now.Add(-time.Minute)}, repairsAtLeast)
+			})), is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle))),
+			want: nil,
+		},
+		"back after all": {
+			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), inRun("after"))),
+			want: []string{"return n1"},
+		},
+		"the cloud is not asked so late that it might restart a node that serves again": {
+			in: snapshot(one, is(restarts(api.FateRestart, restartTimeout-restartMargin))), want: nil,
 		},
 		"the cloud refuses, and refuses": {
 			in: snapshot(one, is(restarts(api.FateRestart, restartTimeout))), want: []string{"return n1 as failed"},

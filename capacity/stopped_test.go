@@ -79,7 +79,11 @@ func TestDeallocated(t *testing.T) {
 			want: []string{"return n1", "a waits: MachinesComing"},
 		},
 		"it does not come back": {
-			in: snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning)))), want: []string{"return n1 as failed"},
+			in: snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning), proved(settle)))), want: []string{"commit n1 as failed"},
+		},
+		"nobody counts on it any more": {
+			in:   snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning))), pod("a", 1)),
+			want: []string{"grow agents from 1 to 2", "prove n1", "a waits: MachinesComing"},
 		},
 		"somebody keeps it off": {
 			in: snapshot(none, nodes(node("n1", off, keep)), pod("a", 1)), want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},

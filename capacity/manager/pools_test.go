@@ -30,6 +30,7 @@ type scriptedCloud struct {
 	deleteErr error                    // instead of accepting a deletion or a restart
 	protected []string                 // which instance was to be protected or not
 	restarts  []string                 // what was to be done to which instance
+	onRestart func()                   // called when that is asked for, if not nil
 	listTime  time.Duration
 	others    []capacity.Pool  // beside agents
 	blind     map[string]error // pools whose machines cannot be listed
@@ -86,6 +87,9 @@ func (c *scriptedCloud) Restart(_ context.Context, _ string, fate api.Fate, refs
 	defer c.mu.Unlock()
 	for _, ref := range refs {
 		c.restarts = append(c.restarts, string(fate)+" "+ref.ID)
+	}
+	if c.onRestart != nil {
+		c.onRestart()
 	}
 	return c.wait, c.deleteErr
 }

@@ -14,10 +14,15 @@ import (
 )
 
 // restart asks the cloud to restart or reimage the machines of committed nodes,
-// and records on the nodes when it has.
+// and records on the nodes when it has. That it is asked is written first, so that
+// nobody lets a node serve which a request that is on its way is about.
 func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machines []doomed) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
+	machines = m.record(ctx, machines, func(r *api.Restart, now *metav1.Time) { r.Asked = now })
+	if len(machines) == 0 {
+		return
+	}
 	refs, names := refsOf(machines)
 	outcome := func(err error) {
 		for _, d := range machines {
@@ -47,16 +52,11 @@ func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machi
 func (m *Manager) start(ctx context.Context, pool string, machines []doomed) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
-	var recorded []doomed
-	for _, d := range machines {
-		switch err := m.recordStart(ctx, d); {
-		case err == nil:
-			recorded = append(recorded, d)
-		case !isStale(err):
-			m.progress.failed(d.UID)
-			m.log.Error(err, "cannot record that a machine is started; trying again", "pool", pool, "node", d.Node)
+	recorded := m.record(ctx, machines, func(r *api.Restart, now *metav1.Time) {
+		if r.Started == nil {
+			r.Started = now
 		}
-	}
+	})
 	if len(recorded) == 0 {
 		return
 	}
@@ -81,21 +81,30 @@ func (m *Manager) start(ctx context.Context, pool string, machines []doomed) {
 	m.log.Info("starting machines", "pool", pool, "nodes", names)
 }
 
-func (m *Manager) recordStart(ctx context.Context, d doomed) error {
-	r := *api.RestartOf(d.node)
-	if r.Started != nil {
-		return nil
+// record changes the nodes' commitments, and returns those machines of which that
+// is written.
+func (m *Manager) record(ctx context.Context, machines []doomed, change func(*api.Restart, *metav1.Time)) []doomed {
+	var recorded []doomed
+	for _, d := range machines {
+		node, r, now := d.node.DeepCopy(), *api.RestartOf(d.node), metav1.NewTime(m.now())
+		change(&r, &now)
+		metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
+		var err error
+		if node.Annotations[api.RestartingAnnotation] != d.node.Annotations[api.RestartingAnnotation] {
+			err = m.write("record-request", func() error {
+				return m.client.Patch(ctx, node, client.MergeFromWithOptions(d.node, client.MergeFromWithOptimisticLock{}))
+			})
+		}
+		switch {
+		case err == nil:
+			d.node = node
+			recorded = append(recorded, d)
+		case !isStale(err):
+			m.progress.failed(d.UID)
+			m.log.Error(err, "cannot record what the cloud is asked for; trying again", "node", d.Node)
+		}
 	}
-	node, now := d.node.DeepCopy(), metav1.NewTime(m.now())
-	r.Started = &now
-	metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
-	err := m.write("record-start", func() error {
-		return m.client.Patch(ctx, node, client.MergeFromWithOptions(d.node, client.MergeFromWithOptimisticLock{}))
-	})
-	if err != nil {
-		return fmt.Errorf("record the start on node %s: %w", d.Node, err)
-	}
-	return nil
+	return recorded
 }
 
 // recordRestart writes on the node that the cloud has carried out what was

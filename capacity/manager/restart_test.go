@@ -75,13 +75,16 @@ func TestCommitOfAFate(t *testing.T) {
 func TestRestartOutcome(t *testing.T) {
 	for name, tc := range map[string]struct {
 		atOnce, late error
+		before       func(*corev1.Node) // the request is sent
 		meanwhile    func(*corev1.Node)
+		unasked      bool
 		done         bool
 		told         string
 	}{
 		"carried out":                     {done: true},
 		"carried out, the kubelet writes": {meanwhile: func(n *corev1.Node) { n.Labels["kubelet"] = "wrote" }, done: true},
 		"carried out, taken back":         {meanwhile: func(n *corev1.Node) { delete(n.Annotations, api.RestartingAnnotation) }},
+		"the node has changed":            {before: func(n *corev1.Node) { n.Labels["changed"] = "meanwhile" }, unasked: true},
 		"refused at once":                 {atOnce: errors.New("403 no role"), told: "403 no role"},
 		"failed late":                     {late: errors.New("the VM is locked"), told: "the VM is locked"},
 	} {
@@ -90,23 +93,31 @@ func TestRestartOutcome(t *testing.T) {
 			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
 			w.events = recorder
 			planned := w.node(t)
-			cloud := &scriptedCloud{deleteErr: tc.atOnce, outcome: tc.late}
+			change := func(how func(*corev1.Node)) {
+				if how == nil {
+					return
+				}
+				changed := w.node(t)
+				how(changed)
+				if err := w.client.Update(t.Context(), changed); err != nil {
+					t.Error(err)
+				}
+			}
+			change(tc.before)
+			var asked *metav1.Time // when the cloud was asked, as the node said then
+			cloud := &scriptedCloud{deleteErr: tc.atOnce, outcome: tc.late, onRestart: func() {
+				asked = api.RestartOf(w.node(t)).Asked
+				change(tc.meanwhile)
+			}}
 			synctest.Test(t, func(t *testing.T) {
 				w.pools = newPools(cloud, time.Now, w.log, func() {})
-				if tc.meanwhile != nil {
-					changed := w.node(t)
-					tc.meanwhile(changed)
-					if err := w.client.Update(t.Context(), changed); err != nil {
-						t.Fatal(err)
-					}
-				}
 				step := commitStep()
 				step.Kind, step.Fate = capacity.StepRestart, api.FateRestart
 				w.restart(t.Context(), "agents", api.FateRestart, []doomed{{step, planned}})
 				time.Sleep(2 * time.Minute)
 			})
-			if !slices.Equal(cloud.restarts, []string{"restart 1"}) {
-				t.Errorf("the cloud was asked for %v, want one restart of instance 1", cloud.restarts)
+			if want := []string{"restart 1"}; !tc.unasked && (!slices.Equal(cloud.restarts, want) || asked == nil) || tc.unasked && cloud.restarts != nil {
+				t.Errorf("the cloud was asked for %v when the node said %v, want one restart of instance 1, and that written first", cloud.restarts, asked)
 			}
 			r := api.RestartOf(w.node(t))
 			if done := r != nil && r.Done != nil; done != tc.done {
@@ -148,6 +159,43 @@ func TestADeallocatedMachineIsDeleted(t *testing.T) {
 			live := w.node(t)
 			if committed := live.Annotations[api.DeletingAnnotation] == testVMID; committed != tc.want || committed == (api.RestartOf(live) != nil) {
 				t.Errorf("annotations %v, want its deletion alone committed: %t", live.Annotations, tc.want)
+			}
+		})
+	}
+}
+
+// A machine that does not come back from its restart is deleted, although an
+// operator asked for a restart alone; one that has come back is not.
+func TestAMachineThatIsNotBackIsDeleted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		planned   bool // as one that is not back
+		meanwhile func(*corev1.Node)
+		want      bool
+	}{
+		"not back":     {planned: true, meanwhile: func(*corev1.Node) {}, want: true},
+		"not given up": {meanwhile: func(*corev1.Node) {}},
+		"ready at the last look": {planned: true, meanwhile: func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		}},
+		"done at the last look": {planned: true, meanwhile: func(n *corev1.Node) {
+			n.Annotations[api.RestartingAnnotation] = api.Restart{Fate: api.FateRestart, VMID: testVMID, Done: new(metav1.Now())}.Encode()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := restartingNode()
+			n.Status.Conditions = nil
+			live := n.DeepCopy()
+			tc.meanwhile(live)
+			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, live)
+			cached := w.node(t).DeepCopy()
+			cached.Annotations = n.Annotations
+			step := commitStep()
+			step.Failed, step.Repair = tc.planned, true
+			if err := w.commit(t.Context(), cached, step); err != nil && !errors.Is(err, errNotYet) {
+				t.Fatal(err)
+			}
+			if got := w.node(t).Annotations[api.DeletingAnnotation] == testVMID; got != tc.want {
+				t.Errorf("its deletion is committed: %t, want %t", got, tc.want)
 			}
 		})
 	}

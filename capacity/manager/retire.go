@@ -247,7 +247,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	}
 	token := api.FenceToken(cached)
 	if live.UID != cached.UID || token == "" || api.FenceToken(live) != token || api.KeepReason(live) != "" ||
-		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || !mayCommit(live, s.Fate) {
+		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || !mayCommit(cached, live, s) {
 		return errNotYet // the next plan sees what has changed
 	}
 	work, err := m.liveWork(ctx, s.Node)
@@ -282,15 +282,19 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	})
 }
 
-// mayCommit reports whether the fate is still what is wanted of the node's
+// mayCommit reports whether the step's fate is still what is wanted of the node's
 // machine: what an operator asks for, else the pool's own way. A machine that is
-// deallocated may be deleted yet.
-func mayCommit(n *corev1.Node, fate api.Fate) bool {
-	if r := api.RestartOf(n); r != nil && !(r.Fate == api.FateDeallocate && r.Done != nil && fate == api.FateDelete) {
+// deallocated may be deleted yet, and so may one that does not come back from
+// what it was committed to.
+func mayCommit(cached, live *corev1.Node, s capacity.Step) bool {
+	if s.Failed {
+		return readySince(live) == nil && live.Annotations[api.RestartingAnnotation] == cached.Annotations[api.RestartingAnnotation]
+	}
+	if r := api.RestartOf(live); r != nil && !(r.Fate == api.FateDeallocate && r.Done != nil && s.Fate == api.FateDelete) {
 		return false
 	}
-	asked, _ := api.RetireRequest(n)
-	return asked == fate || asked == "" && (fate == api.FateDelete || fate == api.FateDeallocate)
+	asked, _ := api.RetireRequest(live)
+	return asked == s.Fate || asked == "" && (s.Fate == api.FateDelete || s.Fate == api.FateDeallocate)
 }
 
 // liveWork returns a pod that keeps the node from being empty, as the API

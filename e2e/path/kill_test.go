@@ -62,8 +62,8 @@ func TestKilled(t *testing.T) {
 // notKilledHere are writes of rarer lives of a machine. The simulation ends
 // processes at those of the first line, and nothing does at the others.
 var notKilledHere = map[string]bool{
-	"record-restart": true, "restart": true, "return": true, "repair": true,
-	"record-model": true, "record-start": true, "start": true, "protect": true,
+	"record-request": true, "record-restart": true, "restart": true, "return": true, "repair": true,
+	"record-model": true, "start": true, "protect": true,
 }
 
 // A capacity manager that is killed before and after every write, and starts
