@@ -97,15 +97,10 @@ func (m *Manager) say(object runtime.Object, kind, reason, action, format string
 
 // release nominates the planned node and then takes the gate, and only
 // Tidegate's gate, off the pod. The pool is the planned node's, if there is one.
-func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) (err error) {
+func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	m.store.hold(cached.UID, r.Node)
-	defer func() {
-		if err != nil {
-			m.store.letGo(cached.UID)
-		}
-	}()
 	text := "released towards node " + r.Node
 	if r.Node == "" {
 		text = "released without room: " + r.Why
@@ -113,10 +108,11 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	pod := cached.DeepCopy()
 	pod.Status.NominatedNodeName = r.Node
 	setCondition(pod, api.CapacityCondition, corev1.ConditionTrue, "Released", text, m.now())
-	err = m.write("nominate", func() error {
+	err := m.write("nominate", func() error {
 		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
 	})
 	if err != nil {
+		m.store.letGo(cached.UID)
 		m.report(err, "cannot nominate a node for the pod", "pod", r.Pod, "node", r.Node)
 		return err
 	}
@@ -131,6 +127,12 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	err = m.write("ungate", func() error {
 		return m.client.Patch(ctx, pod, client.StrategicMergeFrom(gated, client.MergeFromWithOptimisticLock{}))
 	})
+	switch {
+	case refused(err):
+		m.store.letGo(cached.UID)
+	case err != nil:
+		m.store.letGoLater(cached.UID)
+	}
 	if err != nil {
 		m.report(err, "cannot take the gate off the pod", "pod", r.Pod)
 		return err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -18,16 +20,22 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 		Gated     bool
 		Nominated string
 	}
-	refused := errors.New("the API server has a fault")
+	conflict := apierrors.NewConflict(corev1.Resource("pods"), "a", errors.New("it has changed"))
+	fault := apierrors.NewInternalError(errors.New("the datastore does not answer"))
+	cut := errors.New("connection reset")
 	for name, tc := range map[string]struct {
-		ungate     error // what the last write answers
-		seen       bool  // the caches have seen the release
+		ungate     error         // what the last write answers
+		seen       bool          // the caches have seen the release
+		later      time.Duration // how long afterwards
 		during     view
 		afterwards view
 	}{
-		"not seen yet": {during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
-		"failed":       {ungate: refused, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
-		"seen":         {seen: true, during: view{Nominated: "n1"}, afterwards: view{}},
+		"not seen yet":                          {during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"refused":                               {ungate: conflict, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
+		"seen":                                  {seen: true, during: view{Nominated: "n1"}, afterwards: view{}},
+		"cut off, so that it may come true yet": {ungate: cut, later: requestLife - time.Second, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"cut off, and it can no longer come true":  {ungate: cut, later: requestLife, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
+		"answered with a fault, perhaps after all": {ungate: fault, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var w *world
@@ -40,6 +48,7 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 			var during view
 			pod := waiting()
 			pod.Spec.SchedulingGates = pod.Spec.SchedulingGates[:1]
+			clock := time.Now()
 			w = newWorld(t, open404, interceptor.Funcs{
 				Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 					during = look()
@@ -49,6 +58,7 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 					return c.Patch(ctx, o, p, opts...)
 				},
 			}, pod)
+			w.store.now = func() time.Time { return clock }
 			if err := w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"}); !errors.Is(err, tc.ungate) {
 				t.Fatalf("error %v, want %v", err, tc.ungate)
 			}
@@ -57,6 +67,7 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 				released.Status.NominatedNodeName = "" // somebody else's decision, that counts now
 				w.store.set(released)
 			}
+			clock = clock.Add(tc.later)
 			if during != tc.during {
 				t.Errorf("a plan in between sees %+v, want %+v", during, tc.during)
 			}

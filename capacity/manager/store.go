@@ -37,9 +37,8 @@ type store struct {
 	sets       map[types.UID]*appsv1.DaemonSet
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
-	// held are the pods whose release is under way or not seen yet, with their
-	// nodes.
-	held map[types.UID]string
+	// held are the places of pods whose release is under way or not seen yet.
+	held map[types.UID]held
 	// queue are the waiting pods in the order of demand, and names the nodes'.
 	queue []*capacity.Pod
 	names []string
@@ -79,7 +78,7 @@ type storedJob struct {
 
 func newStore(now func() time.Time) *store {
 	return &store{
-		now: now, compiler: fit.NewCompiler(), held: map[types.UID]string{},
+		now: now, compiler: fit.NewCompiler(), held: map[types.UID]held{},
 		pods:  map[types.UID]*storedPod{},
 		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
 	}
