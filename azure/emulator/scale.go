@@ -120,6 +120,7 @@ func (c *Cloud) allocationFailed(s *scaleSet, created []*instance, keep bool) {
 		c.record(InstanceFailed, i, "", ByAllocation)
 		if !keep {
 			c.remove(i)
+			c.record(InstanceDeleted, i, "", ByAllocation)
 			gone++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
@@ -31,16 +32,22 @@ func (w *World) watchEvents(vm emulator.VM) {
 	w.Loop.Every(5*time.Second, func() bool {
 		node := w.Cluster.NodeOf(vm)
 		_, up := w.Cluster.Machine(node)
-		if !up || w.over || !w.announced(vm) && node.Annotations[api.InterruptionsAnnotation] == "" {
+		switch {
+		case w.over || !w.exists(vm) || up && !w.announced(vm) && node.Annotations[api.InterruptionsAnnotation] == "":
 			p.crash("its work is done")
 			delete(w.watched, vm.VMID)
 			return false
-		}
-		if p.dead.Load() {
+		case !up:
+			p.crash("its machine does not run")
+		case p.dead.Load():
 			p = w.startAgent(vm)
 		}
 		return true
 	})
+}
+
+func (w *World) exists(vm emulator.VM) bool {
+	return slices.ContainsFunc(w.Cloud.VMs(), func(other emulator.VM) bool { return other.VMID == vm.VMID })
 }
 
 // startAgent starts the agent of a machine that has joined.
@@ -82,29 +89,31 @@ func (p *process) agent(node string, vm emulator.VM) (*agent.Agent, error) {
 // announcement is something that Azure will do to machines.
 type announcement struct {
 	machines []emulator.VM
-	// over is when nothing of it is listed any more.
-	over time.Time
+	// at is when it happens unless it is approved before, and over when nothing of
+	// it is listed any more.
+	at, over time.Time
 }
 
 // announced reports whether something is or was just announced for the machine.
 func (w *World) announced(vm emulator.VM) bool {
-	for _, a := range w.announcements {
-		for _, m := range a.machines {
-			if m.VMID == vm.VMID && time.Now().Before(a.over) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.announcements, func(a announcement) bool { return time.Now().Before(a.over) && a.covers(vm.VMID) })
+}
+
+// pending reports whether something will happen to the machine that an approval
+// lets happen now.
+func (w *World) pending(vm emulator.VM) bool {
+	return slices.ContainsFunc(w.announcements, func(a announcement) bool { return time.Now().Before(a.at) && a.covers(vm.VMID) })
+}
+
+func (a *announcement) covers(vmid string) bool {
+	return slices.ContainsFunc(a.machines, func(m emulator.VM) bool { return m.VMID == vmid })
 }
 
 // happened ends the announcements for a machine: an agent has let them happen.
 func (w *World) happened(vmid string) {
 	for i := range w.announcements {
-		for _, m := range w.announcements[i].machines {
-			if m.VMID == vmid {
-				w.announcements[i].over = time.Now()
-			}
+		if a := &w.announcements[i]; a.covers(vmid) {
+			a.at, a.over = time.Now(), time.Now()
 		}
 	}
 }
@@ -138,7 +147,8 @@ func (w *World) interrupt(time.Duration) {
 	}
 	w.logf("Azure announces %s in %s for %v of %s", kind, notice, event.InstanceIDs, event.Set)
 	// An event that has happened is listed for a few seconds more.
-	w.announcements = append(w.announcements, announcement{machines: up, over: time.Now().Add(notice + 10*time.Second)})
+	at := time.Now().Add(notice)
+	w.announcements = append(w.announcements, announcement{machines: up, at: at, over: at.Add(10 * time.Second)})
 	for _, vm := range up {
 		if !api.Returns(kind) {
 			node := w.Cluster.NodeOf(vm)
@@ -185,7 +195,7 @@ func (w *World) checkApproval(before, after *corev1.Node) {
 		}
 		for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
 			vm, up := w.Cluster.Machine(node)
-			if !up || !i.Covers(vm.Set+"_"+vm.InstanceID) || !w.announced(vm) {
+			if !up || !i.Covers(vm.Set+"_"+vm.InstanceID) || !w.pending(vm) {
 				continue
 			}
 			if api.FenceToken(node) == "" {

@@ -122,7 +122,7 @@ func (p *process) room(name string, like *corev1.Pod) int {
 	}
 	best := 0
 	for _, t := range p.memory.moments(name) {
-		known := p.memory.at(t, name)
+		known := withDaemon(p.memory.at(t, name))
 		for _, pod := range p.coming(name) {
 			if pod.UID != like.UID && fitting(node, known, pod) > 0 {
 				known = append(known, pod)
@@ -131,6 +131,14 @@ func (p *process) room(name string, like *corev1.Pod) int {
 		best = max(best, fitting(node, known, like))
 	}
 	return best
+}
+
+// withDaemon adds the DaemonSet's pod that the node will get if it has none yet.
+func withDaemon(on []*corev1.Pod) []*corev1.Pod {
+	if slices.ContainsFunc(on, func(pod *corev1.Pod) bool { return !isWork(pod) && unfinished(pod) }) {
+		return on
+	}
+	return append(on, &corev1.Pod{Spec: daemonSet().Spec.Template.Spec})
 }
 
 // fitting returns how many pods like that one fit beside the others.
