@@ -10,6 +10,11 @@ func TestLostNodes(t *testing.T) {
 	missing := func(since int) func(*Node) { return func(n *Node) { n.MissingSince = since } }
 	lists := func(n int) func(*PoolState) { return func(p *PoolState) { p.Lists = n } }
 	gone := pools(poolOf("agents", 0, lists(7)))
+	leaving := func(name string) func(*PoolState) {
+		i := instance(name)
+		i.State = InstanceDeleting
+		return machine(i)
+	}
 	is := func(changes ...func(*Node)) []*Node {
 		return nodes(node("n1", append([]func(*Node){notReady, unmapped, missing(6)}, changes...)...))
 	}
@@ -38,7 +43,13 @@ func TestLostNodes(t *testing.T) {
 		"not opened again while it speaks": {in: snapshot(gone, is(fencedAfter(time.Hour), func(n *Node) { n.Ready = true })), want: nil},
 		"and not for a pod":                {in: snapshot(gone, is(marked, func(n *Node) { n.Ready = true }), pod("a", 1)), want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"}},
 		"and no pod is released to it":     {in: snapshot(gone, is(func(n *Node) { n.Ready = true }), pod("a", 1)), want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"}},
-		"not outside every pool":           {in: snapshot(gone, is(func(n *Node) { n.Pool = "" })), want: nil},
+		"recorded first if it joined as its machine went": {
+			in: snapshot(pools(poolOf("agents", 0, leaving("n1"))), nodes(node("n1", notReady, notAdopted, state(InstanceDeleting)))), want: []string{"adopt n1"},
+		},
+		"recorded once": {
+			in: snapshot(pools(poolOf("agents", 0, leaving("n1"))), nodes(node("n1", notReady, state(InstanceDeleting)))), want: nil,
+		},
+		"not outside every pool": {in: snapshot(gone, is(func(n *Node) { n.Pool = "" })), want: nil},
 	}.run(t)
 }
 

@@ -216,8 +216,11 @@ func TestStartupTaint(t *testing.T) {
 		"one that was recorded while it was silent": {
 			in: snapshot(one, nodes(node("n1", starting))), want: []string{"adopt n1"},
 		},
-		"not one that is being deleted": {
-			in: snapshot(one, nodes(node("n1", young, notAdopted, starting, state(InstanceDeleting)))), want: nil,
+		"not one that is being deleted, which is only recorded": {
+			in: snapshot(one, nodes(node("n1", young, notAdopted, starting, state(InstanceDeleting)))), want: []string{"adopt n1"},
+		},
+		"and not once it is recorded": {
+			in: snapshot(one, nodes(node("n1", young, starting, state(InstanceDeleting)))), want: nil,
 		},
 	}.run(t)
 }

@@ -35,6 +35,10 @@ func (p *planner) advance(n *Node, po *pool) {
 			// is known to be off, or nothing is left there for Kubernetes either.
 			p.retiring(n, po)
 		}
+	case n.Recorded == "" && n.Instance.VMID != "" && n.Instance.State == InstanceDeleting && po.Refused == "":
+		// It joined in the moment in which its machine was given up, or taken. Only
+		// a node that is known to have been one of ours is forgotten with it.
+		p.step(n, Step{Kind: StepAdopt, Why: "it was a machine of " + po.Name})
 	case p.unadopted(n):
 		if p.silent(n) || p.adoptable(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})

@@ -137,6 +137,22 @@ func TestAGivenUpMachineKeepsItsTaint(t *testing.T) {
 	}
 }
 
+// A node whose machine goes by somebody's hand is recorded, and gets no pods.
+func TestAMachineThatGoesKeepsItsTaint(t *testing.T) {
+	joins := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agents000001", UID: "uid-node"}}
+	joins.Spec.Taints = []corev1.Taint{{Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
+	joins.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	w := newWorld(t, open404, interceptor.Funcs{}, joins)
+	step := commitStep()
+	step.Kind, step.Instance.State = capacity.StepAdopt, capacity.InstanceDeleting
+	if err := w.perform(t.Context(), w.node(t), step); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.node(t); len(n.Spec.Taints) != 1 || n.Annotations[api.VMIDAnnotation] != testVMID {
+		t.Errorf("taints %v, annotations %v, want the startup taint still and its machine recorded", n.Spec.Taints, n.Annotations)
+	}
+}
+
 // A machine is given up only if no node that the API server has now may be it.
 func TestGivingUpAMachine(t *testing.T) {
 	joined := func(change func(*corev1.Node)) []client.Object {

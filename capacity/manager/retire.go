@@ -161,7 +161,7 @@ var commitReasons = map[api.Fate]string{
 func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
 	// A machine that was given up may be on its way out. Its node is recorded, so
 	// that it is forgotten with it, but gets no pods.
-	givenUp := m.givenUp.has(types.UID(s.Instance.VMID))
+	givenUp := m.givenUp.has(types.UID(s.Instance.VMID)) || s.Instance.State == capacity.InstanceDeleting
 	if givenUp && cached.Annotations[api.VMIDAnnotation] == s.Instance.VMID {
 		return errNotYet
 	}
@@ -176,7 +176,7 @@ func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Ste
 		return err
 	}
 	m.pools.learnTaint(s.Pool, slices.ContainsFunc(cached.Spec.Taints, func(t corev1.Taint) bool { return t.Key == api.StartupTaint }))
-	if s.Instance.Outdated || readySince(cached) == nil {
+	if s.Instance.Outdated || readySince(cached) == nil || givenUp {
 		return nil // the next machines will be others
 	}
 	converted := node(cached)
