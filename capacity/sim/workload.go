@@ -217,11 +217,18 @@ func (w *World) grant(pod *corev1.Pod) {
 	}
 }
 
-// giveUp deletes what can or will not end by itself.
+// giveUp deletes what can or will not end or go by itself.
 func (w *World) giveUp() {
 	for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
 		if role := pod.Labels[roleLabel]; role == hopeless || role == resident || role == stranger && pod.Spec.NodeName == "" {
 			_ = w.Cluster.DeletePod(byUser, pod) // it was read just now
+		}
+	}
+	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
+		// Azure took its machine before any process had seen it in a list: nobody
+		// but a person can tell this node from one that is none of Tidegate's.
+		if w.taken[node.UID] && node.Annotations[api.VMIDAnnotation] == "" {
+			_ = w.Cluster.Store.Delete(byUser, node) // it was read just now
 		}
 	}
 }
