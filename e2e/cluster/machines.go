@@ -26,6 +26,10 @@ var deadMachines []byte
 //go:embed kwok.yaml
 var kwokConfig []byte
 
+// DeadMachines is the name of the admission policy, and of its binding, that silences machines that are switched off. It
+// looks at every Node for every write of KWOK and every deletion of a pod: a large cluster is better off without it.
+const DeadMachines = "e2e-dead-machines"
+
 // silenceDeadMachines makes the API server refuse what KWOK reports for machines that are switched off. KWOK itself
 // does not see that an annotation goes: it filters events by the new state, and never learns that a node left.
 func (c *Cluster) silenceDeadMachines(ctx context.Context) error {

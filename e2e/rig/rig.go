@@ -42,6 +42,8 @@ type Options struct {
 	// OwnCertificates has Tidegate issue them.
 	Certificates    Certificates
 	OwnCertificates bool
+	// NodeGracePeriod is that of the cluster.
+	NodeGracePeriod time.Duration
 	// Failpoints builds Tidegate so that Process.Failpoint works.
 	Failpoints bool
 	// Out is told about builds; nil means os.Stderr.
@@ -98,6 +100,7 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	}
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
 		APIServers:      options.APIServers,
+		NodeGracePeriod: options.NodeGracePeriod,
 		SchedulerConfig: schedulerConfig,
 		ExtenderAddress: r.ExtenderAddress(),
 		AuditGroups:     []string{"system:serviceaccounts:" + api.Namespace, "system:serviceaccounts:" + api.ServerNamespace},
