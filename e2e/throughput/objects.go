@@ -7,8 +7,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/tidegate-k3s/tidegate/api"
 )
@@ -57,13 +59,16 @@ func pod(name string) *corev1.Pod {
 	}
 }
 
-// createPods creates so many pods.
+// createPods creates so many pods. One that is refused is created again, as by a
+// Job: the API server waits only so long for the webhook of pods that opt in.
 func (b *bench) createPods(ctx context.Context, prefix string, count int, change func(i int, p *corev1.Pod)) error {
 	return each(ctx, 0, count, func(ctx context.Context, i int) error {
 		p := pod(fmt.Sprintf("%s-%05d", prefix, i))
 		change(i, p)
-		_, err := b.rig.Client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, p, metav1.CreateOptions{})
-		return err
+		return retry.OnError(retry.DefaultBackoff, apierrors.IsInternalError, func() error {
+			_, err := b.rig.Client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, p, metav1.CreateOptions{})
+			return err
+		})
 	})
 }
 
