@@ -17,10 +17,11 @@ import (
 
 // workloads looks for Tidegate's own pods.
 func workloads(ctx context.Context, p Patient) Finding {
-	var there, lacking []string
+	var there, lacking, agents []string
 	for _, o := range p.Objects {
 		key := client.ObjectKeyFromObject(o)
 		var wants, has int32
+		onMachines := false // of the pools, of which there may be none
 		switch o.GetKind() {
 		case "DaemonSet":
 			var d appsv1.DaemonSet
@@ -30,6 +31,7 @@ func workloads(ctx context.Context, p Patient) Finding {
 				return unread("DaemonSet "+key.String(), err)
 			}
 			wants, has = d.Status.DesiredNumberScheduled, d.Status.NumberReady
+			onMachines = d.Spec.Template.Spec.ServiceAccountName == api.AgentAccount
 		case "Deployment":
 			var d appsv1.Deployment
 			if err := p.Client.Get(ctx, key, &d); apierrors.IsNotFound(err) {
@@ -43,7 +45,10 @@ func workloads(ctx context.Context, p Patient) Finding {
 		}
 		name := fmt.Sprintf("%s %s: %d of %d pods ready", o.GetKind(), key, has, wants)
 		there = append(there, name)
-		if has < wants || wants == 0 {
+		switch {
+		case onMachines && has < wants:
+			agents = append(agents, name)
+		case !onMachines && (has < wants || wants == 0):
 			lacking = append(lacking, name)
 		}
 	}
@@ -52,6 +57,8 @@ func workloads(ctx context.Context, p Patient) Finding {
 		return warning("install Tidegate: kubectl apply -k manifests", "Tidegate does not run in this cluster; it may run beside it")
 	case len(lacking) > 0:
 		return failed("kubectl describe the pods: their events say what is missing; a DaemonSet that wants none finds no server with the label node-role.kubernetes.io/control-plane", "%s", strings.Join(lacking, "; "))
+	case len(agents) > 0:
+		return warning("a machine that has just joined starts its agent within a minute; if it stays, kubectl describe the pod: mostly the machine cannot pull the image", "Azure's announcements are not heard of on some machines: %s", strings.Join(agents, "; "))
 	}
 	return ok("%s", strings.Join(there, "; "))
 }

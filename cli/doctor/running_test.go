@@ -20,15 +20,22 @@ func TestWorkloads(t *testing.T) {
 			d.Status.DesiredNumberScheduled, d.Status.NumberReady = wants, has
 		})}
 	}
+	agents := func(wants, has int32) []client.Object {
+		return append(with(3, 3), manifest(t, "DaemonSet", "tidegate-agent", &appsv1.DaemonSet{}, func(d *appsv1.DaemonSet) {
+			d.Status.DesiredNumberScheduled, d.Status.NumberReady = wants, has
+		}))
+	}
 	for name, tc := range map[string]struct {
 		objects     []client.Object
 		want        Verdict
 		detail, fix string
 	}{
-		"ready":         {with(3, 3), OK, "3 of 3 pods ready", ""},
-		"one is not":    {with(3, 2), Failed, "2 of 3 pods ready", "events"},
-		"no server":     {with(0, 0), Failed, "0 of 0 pods ready", "control-plane"},
-		"not installed": {nil, Warning, "does not run in this cluster", "kubectl apply -k manifests"},
+		"ready":          {with(3, 3), OK, "3 of 3 pods ready", ""},
+		"one is not":     {with(3, 2), Failed, "2 of 3 pods ready", "events"},
+		"no server":      {with(0, 0), Failed, "0 of 0 pods ready", "control-plane"},
+		"pools at zero":  {agents(0, 0), OK, "tidegate-agent: 0 of 0 pods ready", ""},
+		"a silent agent": {agents(2, 1), Warning, "tidegate-agent: 1 of 2 pods ready", "image"},
+		"not installed":  {nil, Warning, "does not run in this cluster", "kubectl apply -k manifests"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, workloads(t.Context(), patient(t, interceptor.Funcs{}, tc.objects...)), tc.want, tc.detail, tc.fix)
