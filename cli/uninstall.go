@@ -137,6 +137,10 @@ func (u Uninstaller) Run(ctx context.Context) error {
 	if err := u.awaitStopped(ctx); err != nil {
 		return err
 	}
+	// Agents that still run write nothing any more on what is cleaned now.
+	if err := u.deleteKinds(ctx, rightsKinds); err != nil {
+		return err
+	}
 	if traces, err = u.Find(ctx); err != nil {
 		return err
 	}
@@ -156,6 +160,7 @@ func (u Uninstaller) Run(ctx context.Context) error {
 var (
 	admissionKinds = []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicyBinding", "MutatingAdmissionPolicy"}
 	workloadKinds  = []string{"DaemonSet", "Deployment"}
+	rightsKinds    = []string{"ClusterRoleBinding", "RoleBinding"}
 )
 
 // deleteKinds deletes the objects of those kinds; nil means all of them, the
@@ -200,7 +205,8 @@ func describe(o *unstructured.Unstructured) string {
 	return fmt.Sprintf("%s %s/%s", o.GetKind(), o.GetNamespace(), o.GetName())
 }
 
-// awaitStopped waits until no pod of Tidegate's own workloads is left.
+// awaitStopped waits until no pod of Tidegate's own workloads is left, but for
+// the agents: they decide nothing, and one on a machine that is dead never ends.
 func (u Uninstaller) awaitStopped(ctx context.Context) error {
 	var left []string
 	err := wait.PollUntilContextTimeout(ctx, time.Second, stopTimeout, true, func(ctx context.Context) (bool, error) {
@@ -211,15 +217,16 @@ func (u Uninstaller) awaitStopped(ctx context.Context) error {
 				return false, readError("the pods of namespace "+namespace, err)
 			}
 			for i := range pods.Items {
-				if !api.Finished(&pods.Items[i]) {
-					left = append(left, namespace+"/"+pods.Items[i].Name)
+				p := &pods.Items[i]
+				if !api.Finished(p) && p.Spec.ServiceAccountName != api.AgentAccount {
+					left = append(left, fmt.Sprintf("kubectl delete pod -n %s %s --force --grace-period=0", namespace, p.Name))
 				}
 			}
 		}
 		return len(left) == 0, nil
 	})
 	if wait.Interrupted(err) && ctx.Err() == nil {
-		return fmt.Errorf("pods of Tidegate do not end within %s: %s; delete them, then run this again", stopTimeout, strings.Join(left, ", "))
+		return fmt.Errorf("pods of Tidegate do not end within %s; if their servers are dead or switched off, delete them, then run this again:\n  %s", stopTimeout, strings.Join(left, "\n  "))
 	}
 	return err
 }

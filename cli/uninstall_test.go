@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -145,6 +147,54 @@ func TestUninstallLeavesTheFenceOfALateDeletion(t *testing.T) {
 	get(t, u.Client, client.ObjectKey{Name: "agents000001"}, &n)
 	if api.FenceToken(&n) == "" || !strings.Contains(out.String(), "left the fence on node agents000001") {
 		t.Errorf("labels %v, said %q: want the fence left and that said", n.Labels, out.String())
+	}
+}
+
+// A machine of a pool that is dead keeps its agent's pod for as long as its node
+// is there; a dead server might still decide, and a person has to say.
+func TestUninstallWithDeadMachines(t *testing.T) {
+	pod := func(account string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: "lost"}, Spec: corev1.PodSpec{ServiceAccountName: account}}
+	}
+	for name, tc := range map[string]struct {
+		account, wantErr string
+	}{
+		"a machine of a pool": {account: api.AgentAccount},
+		"a server":            {account: "tidegate", wantErr: "kubectl delete pod -n " + api.Namespace + " lost --force --grace-period=0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var deleted []string
+				c := cluster(t, &deleted, pod(tc.account), batchPod("waits", gated))
+				err := (Uninstaller{Client: c, Objects: installed(), Out: &strings.Builder{}}).Run(t.Context())
+				if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
+					t.Errorf("error %v, want one that says %q", err, tc.wantErr)
+				}
+				var p corev1.Pod
+				get(t, c, client.ObjectKey{Namespace: "work", Name: "waits"}, &p)
+				if freed := !api.HasCapacityGate(&p); freed != (tc.wantErr == "") {
+					t.Errorf("the waiting pod was let through: %t", freed)
+				}
+			})
+		})
+	}
+}
+
+// An agent that was not waited for could write on a node that was cleaned.
+func TestUninstallTakesTheRightsBeforeItCleans(t *testing.T) {
+	var deleted []string
+	binding := object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", "tidegate")
+	c := interceptor.NewClient(cluster(t, &deleted, agent(labelled(api.RetiredLabel, "token")), binding.DeepCopy()).(client.WithWatch), interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			if !slices.Contains(deleted, "ClusterRoleBinding") {
+				t.Errorf("%s is cleaned while agents may write on it", o.GetName())
+			}
+			return c.Patch(ctx, o, patch, opts...)
+		},
+	})
+	u := Uninstaller{Client: c, Objects: append(installed(), binding), Out: &strings.Builder{}}
+	if err := u.Run(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 
