@@ -26,21 +26,28 @@ const (
 
 // bin is a place with room for pods.
 type bin struct {
-	tier  tier
-	node  *Node     // nil for a machine without a node
-	pool  *pool     // nil for a node outside every pool
-	zone  *zone     // of a machine without a node
-	due   time.Time // when a machine without a node should be ready
-	place *fit.Place
-	stay  stay
-	room  float64 // what it has free before the plan
+	tier tier
+	node *Node // nil for a machine without a node
+	pool *pool // nil for a node outside every pool
+	zone *zone // of a machine without a node
+	// zoneName is the zone that the scheduler sees it in, "" for none.
+	zoneName string
+	due      time.Time // when a machine without a node should be ready
+	place    *fit.Place
+	stay     stay
+	room     float64 // what it has free before the plan
 	// later is what it will have free before the plan once the work that ends by
 	// itself has ended.
-	later   fit.Resources
-	number  int  // in the order of the nodes' names
-	takes   bool // pods may be placed here
-	plain   bool // nothing is noted about the node
-	planned int  // pods placed here by this plan
+	later  fit.Resources
+	number int // in the order of the nodes' names, machines without a node last
+	// at is its place in the order in which demand is placed, and inZone that in
+	// the queue of its zone, which has the number queue.
+	at, queue, inZone int
+	takes             bool // pods may be placed here
+	plain             bool // nothing is noted about the node
+	// outdated is true for a machine that lacks the latest model.
+	outdated bool
+	planned  int // pods placed here by this plan
 	// contents are the planned pods of a machine to buy.
 	contents []fit.Count
 	spare    bool // it is kept as its pool's buffer
@@ -101,7 +108,7 @@ type stay struct {
 func longestFirst(a, b *bin) int {
 	return cmp.Or(
 		cmp.Compare(a.tier, b.tier),
-		boolCompare(a.outdated(), b.outdated()),
+		boolCompare(a.outdated, b.outdated),
 		-cmp.Compare(a.stay.rank, b.stay.rank),
 		-a.stay.ends.Compare(b.stay.ends),
 		-cmp.Compare(a.stay.pods, b.stay.pods),
@@ -122,23 +129,27 @@ func largestFirst(a, b *bin) int {
 
 // room is how much of the largest machine's CPU and memory is there in all.
 func (p *planner) room(r fit.Resources) float64 {
-	return fit.Resources{MilliCPU: r.MilliCPU}.Ratio(p.largest) + fit.Resources{Memory: r.Memory}.Ratio(p.largest)
+	return share(r.MilliCPU, p.largest.MilliCPU) + share(r.Memory, p.largest.Memory)
 }
 
-// blockSize is how many bins one block sums up.
-const blockSize = 64
+func share(part, whole int64) float64 {
+	if part <= 0 || whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
 
-// sortBins orders the bins in which demand is placed, and notes what each row
-// of them has at most, so that a search passes over a full row at once.
+// sortBins sorts the bins in which demand is placed, and puts them into their
+// queues.
 func (p *planner) sortBins(compare func(a, b *bin) int) {
 	slices.SortFunc(p.bins, compare)
-	p.blocks = p.blocks[:0]
-	for row := range slices.Chunk(p.bins, blockSize) {
-		most := row[0].place.Free
-		for _, b := range row[1:] {
-			most = most.Max(b.place.Free)
-		}
-		p.blocks = append(p.blocks, most)
+	bins := p.bins
+	p.queue.cut(0)
+	for i := range p.zones {
+		p.zones[i].cut(0)
+	}
+	for _, b := range bins {
+		p.enqueue(b)
 	}
 }
 
@@ -147,8 +158,7 @@ func (p *planner) sortBins(compare func(a, b *bin) int) {
 // spread.
 func (p *planner) addBins(m *Memory) {
 	m.align(p)
-	p.nodes = make([]bin, len(m.nodes))
-	p.bins = make([]*bin, 0, len(m.nodes))
+	p.nodes = slices.Grow(p.nodes, len(m.nodes))[:len(m.nodes)]
 	for i := range m.nodes {
 		r := &m.nodes[i]
 		if r.node == nil {
@@ -156,17 +166,27 @@ func (p *planner) addBins(m *Memory) {
 		}
 		p.nodes[i] = r.bin
 		b := &p.nodes[i]
-		b.takes = b.takes && !p.rolling[b.node]
-		if b.place = p.world.Add(r.place); r.pool != none {
+		b.number, b.place = i, p.world.Add(r.place)
+		if r.pool != none {
 			b.pool = p.pools[r.pool]
-			b.pool.count(b)
-			if p.startable(b.node, b.pool) {
-				b.pool.stopped++
-			}
 		}
-		if b.takes {
+		if !b.plain {
+			p.noted = append(p.noted, b)
+		}
+	}
+	p.rolling = p.findRolling()
+	for _, b := range p.noted {
+		b.takes = b.takes && !p.rolling[b.node]
+		if b.pool != nil && p.startable(b.node, b.pool) {
+			b.pool.stopped++
+		}
+	}
+	m.sortNodes(p.nodes)
+	for _, i := range m.order {
+		if b := &p.nodes[i]; b.takes {
+			b.pool.count(b)
 			p.bins = append(p.bins, b)
-			p.largest = p.largest.Max(b.node.Allocatable)
+			p.largest = p.largest.Max(m.nodes[i].allocatable)
 			p.mostLater = p.mostLater.Max(b.later)
 		}
 	}
@@ -176,8 +196,8 @@ func (p *planner) addBins(m *Memory) {
 			p.largest = p.largest.Max(po.offers)
 		}
 	}
-	for i, b := range p.bins {
-		b.number, b.room = i, p.room(b.place.Free)
+	for _, b := range p.bins {
+		b.room = p.room(b.place.Free)
 	}
 	p.bought = len(p.bins)
 }
@@ -235,10 +255,10 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	return shape, true
 }
 
-// count counts a node of the pool that takes pods.
+// count counts a node that takes pods, if it is of a pool.
 func (po *pool) count(b *bin) {
 	switch {
-	case !b.takes:
+	case po == nil:
 	case b.tier == tierComing:
 		po.arriving++
 		po.staying++
@@ -391,6 +411,7 @@ func (p *planner) addComing(po *pool) {
 			z.machines++
 		}
 		b := p.machine(po, z, tierComing)
+		b.number = len(p.nodes) + len(p.bins)
 		if !asked.IsZero() {
 			b.due = asked.Add(po.BootTime)
 		}
@@ -401,5 +422,7 @@ func (p *planner) addComing(po *pool) {
 // machine is a machine of the pool in that zone as it will be once it has
 // joined.
 func (p *planner) machine(po *pool, z *zone, t tier) *bin {
-	return &bin{tier: t, pool: po, zone: z, place: p.world.Add(fit.PlaceOf(z.shape, "", po.offers, nil))}
+	b := p.arena.bins.New()
+	b.tier, b.pool, b.zone, b.zoneName, b.place = t, po, z, z.name, p.world.Add(fit.PlaceOf(z.shape, "", po.offers, nil))
+	return b
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
@@ -29,13 +27,13 @@ func (p *planner) mostOnOne(k *kind) int {
 	b := p.machine(k.family.pools[i], k.family.pools[i].nextZone(), tierNew)
 	n := 0
 	for n < fewOnOne && p.world.Check(b.place, k.Class).Why == "" {
-		b.put(p.world, k.Class, 1)
+		b.put(&p.world, k.Class, 1)
 		n++
 	}
 	if n > 0 && n < fewOnOne && b.place.Free.Holds(k.Requests) {
 		k.most = n
 	}
-	b.lift(p.world, k.Class, n)
+	b.lift(&p.world, k.Class, n)
 	p.world.Remove(b.place)
 	return k.most
 }
@@ -71,7 +69,7 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 		}
 		b := p.machine(po, po.nextZone(), tierNew)
 		p.spend(b, 1)
-		p.bins = append(p.bins, b)
+		p.enqueue(b)
 		if verdict = p.world.Check(b.place, k.Class); verdict.Why == "" {
 			return b, verdict
 		}
@@ -90,7 +88,7 @@ func (p *planner) openZones(runs []run) {
 	var cheapest []*pool // one for each zone
 	seen := map[string]bool{}
 	for _, o := range p.marketFor(runs[i].kind) {
-		if name := o.pool.nextZone().shape.Labels[corev1.LabelTopologyZone]; !seen[name] && p.closed(o.pool) == "" {
+		if name := o.pool.nextZone().name; !seen[name] && p.closed(o.pool) == "" {
 			seen[name] = true
 			cheapest = append(cheapest, o.pool)
 		}
@@ -103,7 +101,7 @@ func (p *planner) openZones(runs []run) {
 			b := p.machine(po, po.nextZone(), tierNew)
 			b.ahead = true
 			p.spend(b, 1)
-			p.bins = append(p.bins, b)
+			p.enqueue(b)
 		}
 	}
 }
@@ -116,7 +114,7 @@ func (p *planner) unbuy(first int) {
 		}
 		p.world.Remove(b.place)
 	}
-	p.bins = p.bins[:first]
+	p.dequeue(first)
 }
 
 // enlarge exchanges a machine to buy for the largest that takes its pods and
@@ -134,9 +132,10 @@ func (p *planner) enlarge(k *kind) *bin {
 			if p.room(po.offers) <= p.room(before.offers) {
 				break
 			}
-			if p.closed(po) != "" || !p.exchange(b, po) {
-				continue
+			if p.zonal && po.nextZone().name != b.zoneName || p.closed(po) != "" || !p.exchange(b, po) {
+				continue // in another zone it would be in another queue
 			}
+			p.raise(b)
 			if p.world.Check(b.place, k.Class).Why == "" {
 				return b
 			}
@@ -172,17 +171,17 @@ func (p *planner) merge() {
 		if m == nil || stuck[m.kind] {
 			continue
 		}
-		b.lift(p.world, m.kind.Class, 1)
+		b.lift(&p.world, m.kind.Class, 1)
 		i := slices.IndexFunc(p.bins[p.bought:], func(other *bin) bool {
 			return other != b && !other.dropped && p.check(other, m.kind.Class).Why == ""
 		})
 		if i < 0 {
-			b.put(p.world, m.kind.Class, 1)
+			b.put(&p.world, m.kind.Class, 1)
 			stuck[m.kind] = true
 			continue
 		}
 		m.bin = p.bins[p.bought+i]
-		m.bin.put(p.world, m.kind.Class, 1)
+		m.bin.put(&p.world, m.kind.Class, 1)
 		delete(alone, m.bin)
 		b.dropped = true
 		p.spend(b, -1)
@@ -223,7 +222,7 @@ func (p *planner) exchange(b *bin, po *pool) bool {
 		return false
 	}
 	p.spend(b, -1)
-	b.pool, b.zone = po, z
+	b.pool, b.zone, b.zoneName = po, z, z.name
 	p.spend(b, 1)
 	return true
 }

@@ -33,7 +33,7 @@ type member struct {
 	bin  *bin
 	// released is true if the pod is let through the gate.
 	released bool
-	from     scan // the kind's scan before the member was placed
+	from     progress // the kind's before the member was placed
 }
 
 // kind is a Class in the planning.
@@ -43,12 +43,14 @@ type kind struct {
 	// memory and its other resources; larger pods are packed first.
 	size float64
 	tied bool
+	// zonal is true if a rule counts pods by zones.
+	zonal bool
 	// pending counts the members that may buy a machine and have no place yet.
-	pending int
-	scan    scan
-	family  *family // nil until it is needed
-	fits    bool    // a machine of the family has room for one
-	market  market
+	pending  int
+	progress progress
+	family   *family // nil until it is needed
+	fits     bool    // a machine of the family has room for one
+	market   market
 	// most is how many pods of a tied kind an empty machine takes, 0 if unknown.
 	most int
 	// tooLarge is true if no machine that is there would have room for a pod of
@@ -56,16 +58,11 @@ type kind struct {
 	tooLarge bool
 }
 
-// scan is how far the bins were searched for a kind. Bins only fill, so those
-// before floor have no room for it any more, and those before next none until
-// version changes.
-type scan struct{ floor, next, version int }
-
 func (p *planner) kind(class *fit.Class) *kind {
 	k := p.kinds[class]
 	if k == nil {
-		k = &kind{Class: class, size: p.size(class.Requests), tied: p.world.Tied(class)}
-		p.kinds[class] = k
+		k = &kind{Class: class, size: p.size(class.Requests), tied: p.world.Tied(class), zonal: class.Zonal()}
+		p.kinds[class], p.zonal = k, p.zonal || k.zonal
 	}
 	return k
 }
@@ -106,7 +103,7 @@ func (p *planner) holdNominated() {
 		// The pool that it asks for was settled when it was released; until the
 		// pools are read nobody knows which one its node is of.
 		if b := p.binOf(pod.Nominated); b != nil && p.world.Check(b.place, pod.Class).Why == "" {
-			b.put(p.world, pod.Class, 1)
+			b.put(&p.world, pod.Class, 1)
 			p.held[pod] = b
 		}
 	}
@@ -130,34 +127,33 @@ func (p *planner) addUnits() {
 		expected[e.Like] += min(e.Count, mostExpected)
 	}
 	left := mostExpected
-	arena := arena{}
 	var later []*unit
 	gangs := map[gangKey]*unit{}
 	for _, pod := range p.unbound {
 		if !p.isDemand(pod) {
 			continue
 		}
-		m := arena.member(pod, p.kind(pod.Class))
+		m := p.arena.member(pod, p.kind(pod.Class))
 		var u *unit
 		if key := (gangKey{pod.Key.Namespace, pod.Gang}); pod.Gang == "" || !pod.Gated {
-			u = arena.unit(pod, m, pod.Gated || pod.Released)
+			u = p.arena.unit(pod, m, pod.Gated || pod.Released)
 			p.units = append(p.units, u)
 		} else if u = gangs[key]; u != nil {
 			u.members = append(u.members, m)
 		} else {
-			u = arena.unit(pod, m, true)
+			u = p.arena.unit(pod, m, true)
 			u.gang, u.missing = true, max(0, pod.GangSize-present[key])
 			gangs[key] = u
 			p.units = append(p.units, u)
 		}
 		for ; expected[pod.UID] > 0 && left > 0; expected[pod.UID]-- {
 			left--
-			like := arena.member(nil, m.kind)
+			like := p.arena.member(nil, m.kind)
 			if u.missing > u.coming {
 				u.members = append(u.members, like)
 				u.coming++
 			} else {
-				later = append(later, arena.unit(pod, like, true))
+				later = append(later, p.arena.unit(pod, like, true))
 			}
 		}
 	}
@@ -186,34 +182,4 @@ func (p *planner) gangs() map[gangKey]int {
 		}
 	}
 	return present
-}
-
-// arena allocates units and members many at a time.
-type arena struct {
-	units   []unit
-	members []member
-	lists   []*member
-}
-
-const arenaBlock = 1024
-
-func (a *arena) member(pod *Pod, k *kind) *member {
-	if len(a.members) == 0 {
-		a.members = make([]member, arenaBlock)
-	}
-	m := &a.members[0]
-	a.members = a.members[1:]
-	m.pod, m.kind = pod, k
-	return m
-}
-
-func (a *arena) unit(leader *Pod, m *member, buys bool) *unit {
-	if len(a.units) == 0 {
-		a.units, a.lists = make([]unit, arenaBlock), make([]*member, arenaBlock)
-	}
-	u := &a.units[0]
-	u.leader, u.buys, u.members = leader, buys, a.lists[:1:1]
-	u.members[0] = m
-	a.units, a.lists = a.units[1:], a.lists[1:]
-	return u
 }

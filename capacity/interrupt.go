@@ -86,7 +86,7 @@ func (p *planner) leaving(n *Node, announced []api.Interruption, at time.Time) [
 
 // approve lets those interruptions happen now whose machines are all empty.
 func (p *planner) approve() {
-	if !slices.ContainsFunc(p.nodes, func(b bin) bool { return !b.plain && len(b.node.Interruptions) > 0 }) {
+	if !slices.ContainsFunc(p.noted, func(b *bin) bool { return len(b.node.Interruptions) > 0 }) {
 		return
 	}
 	byMachine := map[string]*Node{}

@@ -17,6 +17,9 @@ type Memory struct {
 	pools   []poolBasis
 	// nodes are in the order of names.
 	nodes []remembered
+	// order is that in which demand is placed on the nodes, by number.
+	order   []int
+	scratch scratch
 }
 
 // poolBasis is what a node's part in a plan depends on of its pool.
@@ -29,7 +32,9 @@ type poolBasis struct {
 type remembered struct {
 	bin   // but for its place and its pool
 	place fit.Place
-	pool  int // its number, none for a node outside every pool
+	// allocatable is what the node has for pods and DaemonSets' in all.
+	allocatable fit.Resources
+	pool        int // its number, none for a node outside every pool
 	// lasts is true if time alone changes nothing about it.
 	lasts bool
 }
@@ -39,6 +44,7 @@ const none = -1
 // Plan decides what to do; see the function Plan.
 func (m *Memory) Plan(s Snapshot) Decision {
 	p := newPlanner(s, m)
+	defer p.scratch.reset()
 	p.place()
 	p.keepBuffers()
 	p.release()
@@ -122,6 +128,18 @@ func (m *Memory) follows(p *planner) bool {
 	return same
 }
 
+// sortNodes brings the order up to date. It is nearly the one of the plan before,
+// and such a list is sorted at a glance.
+func (m *Memory) sortNodes(bins []bin) {
+	if len(m.order) != len(bins) {
+		m.order = m.order[:0]
+		for i := range bins {
+			m.order = append(m.order, i)
+		}
+	}
+	slices.SortFunc(m.order, func(a, b int) int { return longestFirst(&bins[a], &bins[b]) })
+}
+
 // refuseServer refuses a pool that has a server of the cluster.
 func (p *planner) refuseServer(n *Node) {
 	if po := p.poolOf(n); po != nil && n.Server && po.Refused == "" {
@@ -131,8 +149,9 @@ func (p *planner) refuseServer(n *Node) {
 
 // remember finds out about a node what does not depend on others.
 func (p *planner) remember(n *Node) remembered {
-	r := remembered{pool: none, bin: bin{node: n, pool: p.poolOf(n), plain: n.plain()}}
+	r := remembered{pool: none, allocatable: n.Allocatable, bin: bin{node: n, pool: p.poolOf(n), plain: n.plain(), outdated: n.Instance.Outdated}}
 	shape, takes := p.nodeShape(&r.bin)
+	r.zoneName = zoneOf(shape)
 	r.place = fit.PlaceOf(shape, n.Name, p.freeOn(n, shape), n.load().Counts)
 	if takes {
 		r.takes, r.stay, r.later = true, stayOf(&r.bin), r.place.Free.Add(n.load().Batch)

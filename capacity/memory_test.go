@@ -10,15 +10,26 @@ import (
 )
 
 // checkMemory makes sure that whoever remembers earlier plans decides as one who
-// does not.
+// does not, and that later plans leave a decision as it is.
 func checkMemory(t *testing.T, s Snapshot, d *dice) {
 	var m Memory
+	type decided struct {
+		Decision
+		text string
+	}
+	var earlier []decided
 	for range 3 {
-		want := fmt.Sprintf("%#v", Plan(s))
-		if got := m.Plan(s); fmt.Sprintf("%#v", got) != want {
+		want, got := fmt.Sprintf("%#v", Plan(s)), m.Plan(s)
+		if fmt.Sprintf("%#v", got) != want {
 			t.Fatalf("decided otherwise than without memory (-want +got):\n%s", cmp.Diff(Plan(s), got))
 		}
+		earlier = append(earlier, decided{got, want})
 		s = afterwards(s, d)
+	}
+	for i, e := range earlier {
+		if now := fmt.Sprintf("%#v", e.Decision); now != e.text {
+			t.Errorf("decision %d is another one after the plans that followed (-before +after):\n%s", i+1, cmp.Diff(e.text, now))
+		}
 	}
 }
 

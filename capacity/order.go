@@ -19,10 +19,7 @@ func (u *unit) like(other *unit) bool {
 
 // byAge are the units in the order in which they came: priority, then age.
 func (p *planner) byAge() []run {
-	var runs []run
-	if len(p.kinds) > 1 {
-		runs = make([]run, 0, len(p.units)) // as many as there are if the kinds come in turn
-	}
+	runs := p.age
 	for i := 0; i < len(p.units); i++ {
 		u := p.units[i]
 		if u.incomplete() {
@@ -38,6 +35,7 @@ func (p *planner) byAge() []run {
 		r.units = p.units[first : i+1 : i+1]
 		runs = append(runs, r)
 	}
+	p.age = runs
 	return runs
 }
 

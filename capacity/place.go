@@ -173,7 +173,8 @@ func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 // count notes how many pods of each kind may yet need a machine.
 func (p *planner) count(runs []run) {
 	for _, k := range p.kinds {
-		k.pending, k.scan = 0, scan{}
+		k.pending, k.progress.all = 0, scan{}
+		clear(k.progress.zones)
 	}
 	for _, r := range runs {
 		for _, u := range r.units {
@@ -224,7 +225,7 @@ func (p *planner) placeRun(r run) {
 		if !k.tied {
 			n = max(1, b.place.Free.Count(k.Requests, len(units)))
 		}
-		b.put(p.world, k.Class, n)
+		b.put(&p.world, k.Class, n)
 		for _, u := range units[:n] {
 			u.members[0].bin, u.placed = b, true
 		}
@@ -242,13 +243,13 @@ func (p *planner) placeRun(r run) {
 func (p *planner) placeGang(u *unit) bool {
 	bins := len(p.bins)
 	for i, m := range u.members {
-		m.from = m.kind.scan
+		m.from = m.kind.progress.clone()
 		m.bin = p.find(m.kind, u.buys)
 		if m.bin == nil {
 			p.takeBack(u.members[:i+1], bins)
 			return false
 		}
-		m.bin.put(p.world, m.kind.Class, 1)
+		m.bin.put(&p.world, m.kind.Class, 1)
 	}
 	return true
 }
@@ -259,10 +260,11 @@ func (p *planner) takeBack(members []*member, bought int) {
 	for i := len(members) - 1; i >= 0; i-- {
 		m := members[i]
 		if m.bin != nil {
-			m.bin.lift(p.world, m.kind.Class, 1)
+			m.bin.lift(&p.world, m.kind.Class, 1)
+			p.raise(m.bin)
 			m.bin = nil
 		}
-		m.kind.scan = m.from
+		m.kind.progress = m.from
 	}
 	p.unbuy(bought)
 }
@@ -272,7 +274,7 @@ func (p *planner) undo() {
 	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.bin != nil {
-				m.bin.lift(p.world, m.kind.Class, 1)
+				m.bin.lift(&p.world, m.kind.Class, 1)
 				m.bin = nil
 			}
 		}
@@ -287,42 +289,14 @@ func (p *planner) undo() {
 // find returns the first place with room for one more pod of the kind, buying
 // a machine if there is none and it may; nil if there is no way.
 func (p *planner) find(k *kind, buys bool) *bin {
-	s := &k.scan
-	if v := p.world.Version(k.Class); s.version != v {
-		s.version, s.next = v, s.floor
+	b := p.first(k, buys)
+	switch {
+	case b == nil && buys:
+		return p.open(k)
+	case b != nil && k.Prefers():
+		return p.preferred(b.at, k)
 	}
-	for i := s.next; i < len(p.bins); i++ {
-		if row := i / blockSize; i%blockSize == 0 && row < len(p.blocks) && !p.blocks[row].Holds(k.Requests) {
-			i = min(i+blockSize, p.bought)
-			s.pass(i, true)
-			i-- // the loop's own step
-			continue
-		}
-		b := p.bins[i]
-		if !buys && b.tier >= tierComing {
-			return nil
-		}
-		verdict := p.check(b, k.Class)
-		if verdict.Why == "" {
-			if k.Prefers() {
-				return p.preferred(i, k)
-			}
-			return b
-		}
-		s.pass(i+1, verdict.Lasting)
-	}
-	if !buys {
-		return nil
-	}
-	return p.open(k)
-}
-
-// pass notes that the bins before number i have no room for the kind.
-func (s *scan) pass(i int, lasting bool) {
-	if lasting && s.floor == s.next {
-		s.floor = i
-	}
-	s.next = i
+	return b
 }
 
 // What soft preferences may cost: once so many places were looked at for them,

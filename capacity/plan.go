@@ -28,19 +28,12 @@ type planner struct {
 		price float64 // per hour
 	}
 
-	world *fit.World
+	*scratch
 	// largest is the most that any node or new machine has of each resource.
 	largest fit.Resources
 	// mostLater is the most that any ready node will have of each resource once the
 	// work that ends by itself has ended.
 	mostLater fit.Resources
-	// bins are in the order in which demand is placed; those from number bought
-	// on are machines to buy. blocks say what groups of the others have at most.
-	bins   []*bin
-	bought int
-	blocks []fit.Resources
-	// nodes are the bins of all nodes, in the snapshot's order.
-	nodes []bin
 	// unbound are the pods without a node, in the order of demand.
 	unbound []*Pod
 	// held are the pods that hold the place they were nominated for.
@@ -60,13 +53,13 @@ type planner struct {
 	// looks counts how many places were compared by preference.
 	looks int
 
-	units []*unit
 	// order is that in which the units were placed.
 	order    []run
 	kinds    map[*fit.Class]*kind
 	families map[string]*family
 	byWish   map[*fit.Wish]*family
 	forSale  *family // all pools that may be bought from
+	zonal    bool    // a rule of some kind counts pods by zones
 	// allJoined is true once every kind has its family.
 	allJoined bool
 	stepped   map[*Node]bool // nodes whose next step is decided
@@ -99,6 +92,7 @@ type pool struct {
 
 type zone struct {
 	shape    *fit.Shape
+	name     string // by the shape's label, "" for none
 	machines int
 	opened   int // those of them that are to be bought
 }
@@ -110,7 +104,7 @@ func newPlanner(s Snapshot, m *Memory) *planner {
 		snapshot: &s,
 		byPool:   map[string]*pool{},
 		joined:   map[string]bool{},
-		world:    fit.NewWorld(),
+		scratch:  &m.scratch,
 		held:     map[*Pod]*bin{},
 		kinds:    map[*fit.Class]*kind{},
 		families: map[string]*family{},
@@ -121,7 +115,6 @@ func newPlanner(s Snapshot, m *Memory) *planner {
 	for i := range s.Pools {
 		p.addPool(&s.Pools[i])
 	}
-	p.rolling = p.findRolling()
 	p.addBins(m)
 	return p
 }

@@ -114,7 +114,7 @@ type present struct {
 // With anyOrder its verdicts hold in whatever order the scheduler binds pods,
 // else in the order in which they are admitted.
 func (p *planner) present(anyOrder bool) *present {
-	if !p.anyTied() && !slices.ContainsFunc(p.nodes, func(b bin) bool { return !b.plain && p.unadopted(b.node) }) {
+	if !p.anyTied() && !slices.ContainsFunc(p.noted, func(b *bin) bool { return p.unadopted(b.node) }) {
 		return nil
 	}
 	now := &present{world: fit.NewWorld(), places: map[string]*fit.Place{}}

@@ -59,8 +59,8 @@ func (p *planner) startable(n *Node, po *pool) bool {
 // there were.
 func (p *planner) start(po *pool, machines int) int {
 	started := 0
-	for i := range p.nodes {
-		if b := &p.nodes[i]; started < machines && b.pool == po && !p.stepped[b.node] && p.startable(b.node, po) {
+	for _, b := range p.noted {
+		if started < machines && b.pool == po && !p.stepped[b.node] && p.startable(b.node, po) {
 			p.step(b.node, Step{Kind: StepStart, Why: "waiting pods or the pool's minimum need a machine"})
 			started++
 		}

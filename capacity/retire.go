@@ -13,8 +13,8 @@ func (p *planner) retire() {
 			p.restoreMinimum(po)
 		}
 	}
-	for i := range p.nodes {
-		if b := &p.nodes[i]; !b.plain && b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
+	for _, b := range p.noted {
+		if b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
 			p.advance(b.node, b.pool)
 		}
 	}

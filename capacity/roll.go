@@ -13,12 +13,13 @@ import (
 // machines are there at once.
 func (p *planner) findRolling() map[*Node]bool {
 	marked := map[*pool][]*Node{}
-	for _, n := range p.snapshot.Nodes {
+	for _, b := range p.noted {
+		n := b.node
 		if !n.Instance.Outdated || n.Retirement == nil || n.Deleting != "" || n.Restart != nil {
 			continue
 		}
-		if po := p.poolOf(n); po != nil && veto(n, po) == "" {
-			marked[po] = append(marked[po], n)
+		if b.pool != nil && veto(n, b.pool) == "" {
+			marked[b.pool] = append(marked[b.pool], n)
 		}
 	}
 	rolling := map[*Node]bool{}
@@ -46,7 +47,7 @@ func (p *planner) roll() {
 	}
 	candidates := map[*pool][]*bin{}
 	for _, b := range p.bins {
-		if b.tier == tierReady && b.outdated() && b.mayGo() && b.planned == 0 && b.reserved == nil && b.stay.rank == 0 && !p.stepped[b.node] {
+		if b.tier == tierReady && b.outdated && b.mayGo() && b.planned == 0 && b.reserved == nil && b.stay.rank == 0 && !p.stepped[b.node] {
 			candidates[b.pool] = append(candidates[b.pool], b)
 		}
 	}
@@ -61,9 +62,6 @@ func (p *planner) roll() {
 		}
 	}
 }
-
-// outdated reports whether the place is on a machine that lacks the latest model.
-func (b *bin) outdated() bool { return b.node != nil && b.node.Instance.Outdated }
 
 func modelWhy(outdated bool) string {
 	if outdated {

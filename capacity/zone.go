@@ -4,6 +4,8 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // zonesOf returns what a new machine of the pool looks like in each of its
@@ -11,22 +13,25 @@ import (
 // zones, and neither does the plan.
 func zonesOf(po *PoolState) []zone {
 	if _, labelled := po.Shape.Labels[corev1.LabelTopologyZone]; !labelled || len(po.Zones) < 2 {
-		return []zone{{shape: po.Shape}}
+		return []zone{{shape: po.Shape, name: zoneOf(po.Shape)}}
 	}
 	var zones []zone
 	for _, name := range po.Zones {
 		shape := *po.Shape
 		shape.Labels = maps.Clone(shape.Labels)
 		shape.Labels[corev1.LabelTopologyZone] = name
-		zones = append(zones, zone{shape: &shape})
+		zones = append(zones, zone{shape: &shape, name: name})
 	}
 	return zones
 }
 
+// zoneOf is the zone that the scheduler sees machines of the shape in, "" for none.
+func zoneOf(shape *fit.Shape) string { return shape.Labels[corev1.LabelTopologyZone] }
+
 // zoneOf returns the zone of that name, the first if there is none.
 func (po *pool) zoneOf(name string) *zone {
 	for i := range po.zones {
-		if po.zones[i].shape.Labels[corev1.LabelTopologyZone] == name {
+		if po.zones[i].name == name {
 			return &po.zones[i]
 		}
 	}

@@ -1,6 +1,8 @@
 package fit
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/nodedeclaredfeatures"
@@ -67,6 +69,13 @@ func (c *Class) Prefers() bool { return c.preferred != nil }
 // the node itself.
 func (c *Class) related() bool {
 	return len(c.spread) > 0 || c.near != nil || len(c.shunned) > 0 || c.volumes.related()
+}
+
+// Zonal reports whether the class has a rule that counts pods by zones, to have
+// them spread or together.
+func (c *Class) Zonal() bool {
+	return slices.ContainsFunc(c.spread, func(r *spreadRule) bool { return r.key == zoneLabel }) ||
+		c.near != nil && slices.Contains(c.near.keys, zoneLabel)
 }
 
 // crowds reports whether a pod of the class takes something of its node that

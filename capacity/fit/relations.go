@@ -3,8 +3,6 @@ package fit
 import (
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // relations are the rules about pods elsewhere: spread, affinity and
@@ -120,11 +118,10 @@ func (w *World) catchUp() {
 	for w.tallied < len(w.places) {
 		w.attach(w.places[w.tallied])
 	}
-	early := w.early
-	w.early = nil
-	for _, s := range early {
+	for _, s := range w.early {
 		w.record(w.member(s.class), s.site)
 	}
+	w.early = w.early[:0]
 }
 
 // attach counts a place, the next one or one that was detached.
@@ -403,92 +400,3 @@ func (w *World) rulesOf(m *member) *rules {
 	}
 	return m.rules
 }
-
-// Why a pod may not go to a place because of others.
-const (
-	whyExclusive = "a volume that only one pod may use is in use"
-	whyRefused   = "anti-affinity of pods that are there"
-	whyShunned   = "pod anti-affinity"
-	whyNear      = "pod affinity"
-	whySpread    = "topology spread"
-)
-
-// relate judges one more pod by the pods elsewhere.
-func (w *World) relate(p *Place, m *member) Verdict {
-	own := w.rulesOf(m)
-	for _, t := range own.exclusive {
-		if t.total > 0 {
-			return Verdict{whyExclusive, true}
-		}
-	}
-	for _, t := range m.refusals {
-		if t.at(p) > 0 {
-			return Verdict{whyRefused, true}
-		}
-	}
-	for _, t := range own.shunned {
-		if t.at(p) > 0 {
-			return Verdict{whyShunned, true}
-		}
-	}
-	for i, s := range own.spread {
-		if s.axis.of[p.index] == none {
-			return Verdict{whySpread, true}
-		}
-		if s.refuses(p, m.class.spread[i]) {
-			return Verdict{whySpread, false}
-		}
-	}
-	return w.nearOthers(p, m, own)
-}
-
-// first reports whether nobody whom the class has to be with was there when the
-// world was frozen: then it may start a group with those that are planned, if
-// all of them are in the same place.
-func (r *rules) first() bool {
-	for _, t := range r.near {
-		if len(t.before) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// nearOthers judges required affinity.
-func (w *World) nearOthers(p *Place, m *member, own *rules) Verdict {
-	alone, missing, early, together := true, false, true, true
-	for _, t := range own.near {
-		value := t.axis.of[p.index]
-		if value == none {
-			return Verdict{whyNear, true}
-		}
-		alone = alone && t.total == 0
-		missing = missing || t.at(p) == 0
-		early = early && t.before[value]
-		together = together && t.at(p) == t.total
-	}
-	if w.frozen && !early && !missing && !(own.first() && m.class.near.self && together) {
-		missing, alone = true, false // those that it has to be with are only planned
-	}
-	if missing && !(alone && m.class.near.self) {
-		return Verdict{whyNear, false}
-	}
-	return Verdict{}
-}
-
-// Misses reports whether pods that one of the class has to be near are not where
-// the place is, whatever else speaks for or against it.
-func (w *World) Misses(p *Place, c *Class) bool {
-	if c.near == nil {
-		return false
-	}
-	if !w.on {
-		w.start()
-	}
-	w.catchUp()
-	m := w.member(c)
-	return w.nearOthers(p, m, w.rulesOf(m)).Why != ""
-}
-
-// hostname is the label that every node has for itself.
-const hostname = corev1.LabelHostname

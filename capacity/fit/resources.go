@@ -141,7 +141,10 @@ func (r Resources) Sub(o Resources) Resources {
 
 // Max returns the larger amount of each resource.
 func (r Resources) Max(o Resources) Resources {
-	return r.combine(o, func(a, b int64) int64 { return max(a, b) })
+	r.MilliCPU, r.Memory = max(r.MilliCPU, o.MilliCPU), max(r.Memory, o.Memory)
+	r.EphemeralStorage, r.Pods = max(r.EphemeralStorage, o.EphemeralStorage), max(r.Pods, o.Pods)
+	r.Scalar = combined(r.Scalar, o.Scalar, func(a, b int64) int64 { return max(a, b) })
+	return r
 }
 
 func (r Resources) combine(o Resources, op func(a, b int64) int64) Resources {
@@ -149,17 +152,23 @@ func (r Resources) combine(o Resources, op func(a, b int64) int64) Resources {
 	r.Memory = op(r.Memory, o.Memory)
 	r.EphemeralStorage = op(r.EphemeralStorage, o.EphemeralStorage)
 	r.Pods = op(r.Pods, o.Pods)
-	if len(o.Scalar) > 0 {
-		scalar := maps.Clone(r.Scalar)
-		if scalar == nil {
-			scalar = make(map[corev1.ResourceName]int64, len(o.Scalar))
-		}
-		for name, v := range o.Scalar {
-			scalar[name] = op(scalar[name], v)
-		}
-		r.Scalar = scalar
-	}
+	r.Scalar = combined(r.Scalar, o.Scalar, op)
 	return r
+}
+
+// combined is a new map if there is anything in the second one, else the first.
+func combined(a, b map[corev1.ResourceName]int64, op func(a, b int64) int64) map[corev1.ResourceName]int64 {
+	if len(b) == 0 {
+		return a
+	}
+	both := maps.Clone(a)
+	if both == nil {
+		both = make(map[corev1.ResourceName]int64, len(b))
+	}
+	for name, v := range b {
+		both[name] = op(both[name], v)
+	}
+	return both
 }
 
 // Take subtracts n times o in place, or adds it for a negative n. The map must
@@ -222,6 +231,9 @@ func (r Resources) Lacks(request Resources) corev1.ResourceName {
 		return corev1.ResourceEphemeralStorage
 	case request.Pods > r.Pods:
 		return corev1.ResourcePods
+	}
+	if len(request.Scalar) == 0 { // to begin a loop over nothing is half of the time
+		return ""
 	}
 	var lack corev1.ResourceName
 	for name, want := range request.Scalar {

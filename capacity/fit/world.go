@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/tidegate-k3s/tidegate/internal/slab"
 )
 
 // World is where pods stand, or would stand if a plan were carried out. It is
@@ -15,8 +17,7 @@ type World struct {
 	storage
 	// frozen is true after Freeze.
 	frozen bool
-	// slab is where the next places are made, many at a time.
-	slab []Place
+	slab   slab.Of[Place]
 	// scratch is what node selectors are matched against.
 	scratch corev1.Node
 	// expected are machines that may come.
@@ -27,6 +28,15 @@ type World struct {
 
 // NewWorld returns a world without places.
 func NewWorld() *World { return &World{} }
+
+// Reset takes everything out of the world, which uses its memory again. No Place
+// that was in it may be used any more.
+func (w *World) Reset() {
+	w.slab.Reset()
+	clear(w.places[:cap(w.places)])
+	clear(w.early[:cap(w.early)])
+	*w = World{slab: w.slab, places: w.places[:0], relations: relations{early: w.early[:0]}}
+}
 
 // Place is a node in a World, or a machine that does not exist yet.
 type Place struct {
@@ -49,10 +59,6 @@ type Place struct {
 	shuns bool
 }
 
-// slabSize is how many places are made at a time: to make each by itself is
-// half of the time that a world takes.
-const slabSize = 128
-
 // PlaceOf is a node with so much room left beside the pods that stand on it. The
 // name is "" for a machine that does not exist yet, which has a host name of its
 // own.
@@ -66,11 +72,8 @@ func PlaceOf(shape *Shape, name string, free Resources, standing []Count) Place 
 // Add adds the place. Nodes that are no candidates belong in the world too: rules
 // about other pods count them and what stands on them.
 func (w *World) Add(place Place) *Place {
-	if len(w.slab) == cap(w.slab) {
-		w.slab = make([]Place, 0, slabSize)
-	}
-	w.slab = append(w.slab, place)
-	p := &w.slab[len(w.slab)-1]
+	p := w.slab.New()
+	*p = place
 	p.index, p.Free.Scalar = len(w.places), maps.Clone(place.Free.Scalar)
 	if p.name == "" {
 		p.labels = w.labelsOfNew(p.shape)
@@ -221,25 +224,29 @@ type Verdict struct {
 	// uses a volume which is attached already or a claim of this pod which is not
 	// bound yet.
 	Lasting bool
+	// Zonewide is true if the pod may not go anywhere in the place's zone until
+	// Version changes: to no node if the place is one, and else to no machine that
+	// does not exist yet.
+	Zonewide bool
 }
 
 // Check judges one more pod of the class on the place: room first, since most
 // places are full, then every other rule.
 func (w *World) Check(p *Place, c *Class) Verdict {
 	if !p.Free.Holds(c.Requests) {
-		return Verdict{"resources", true}
+		return Verdict{Why: "resources", Lasting: true}
 	}
 	if why := p.admits(c, &w.scratch); why != "" {
-		return Verdict{why, true}
+		return Verdict{Why: why, Lasting: true}
 	}
 	if c.crowds() {
 		if why := w.crowded(p, c); why != "" {
-			return Verdict{why, true}
+			return Verdict{Why: why, Lasting: true}
 		}
 	}
 	if c.volumes.waits() {
 		if _, why := w.bind(p, c); why != "" {
-			return Verdict{why, true}
+			return Verdict{Why: why, Lasting: true}
 		}
 	}
 	if !w.on {
