@@ -166,6 +166,11 @@ func TestGangs(t *testing.T) {
 			in:   snapshot(pools(full), nodes(node("n1")), pod("a", 5, gang("g", 2)), pod("b", 5, gang("g", 2)), pod("c", 5)),
 			want: []string{"release c to n1", "a waits: PoolAtMaximum", "b waits: PoolAtMaximum"},
 		},
+		"nor one that has to be in the zone of others": {
+			in: snapshot(pools(full), nodes(node("n1", labelled(corev1.LabelTopologyZone, "west-1"))),
+				pod("a", 5, together, gang("g", 2)), pod("b", 5, together, gang("g", 2)), pod("c", 5, together)),
+			want: []string{"release c to n1", "a waits: PoolAtMaximum", "b waits: PoolAtMaximum"},
+		},
 		"the room that a gang holds is not given to a younger pod": {
 			in: snapshot(pools(one), nodes(node("n1")), pod("a", 5, gang("g", 2)), pod("b", 5, gang("g", 2)),
 				pod("c", 5, aged(0))),

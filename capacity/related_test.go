@@ -16,31 +16,36 @@ import (
 
 // besideNobody makes a pod that has to be on a node with pods that do not exist.
 func besideNobody(p *Pod) {
-	requests := p.Class.Requests.List()
-	delete(requests, corev1.ResourcePods)
-	p.Class = compiler.Class(&corev1.Pod{Spec: corev1.PodSpec{
-		Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}},
-		Affinity: &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
-			LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "none"}}, TopologyKey: corev1.LabelHostname,
-		}}}},
-	}}, "")
+	nobody := term("none", corev1.LabelHostname)
+	bind(p, "", corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: nobody}})
 }
 
 // apart makes a pod that shares its node with no other one like it.
 func apart(p *Pod) {
+	alike := term("apart", corev1.LabelHostname)
+	bind(p, "apart", corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: alike}})
+}
+
+// together makes a pod that has to be in the zone of all others like it.
+func together(p *Pod) {
+	alike := term("together", corev1.LabelTopologyZone)
+	bind(p, "together", corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: alike}})
+}
+
+func term(app, key string) []corev1.PodAffinityTerm {
+	return []corev1.PodAffinityTerm{{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}, TopologyKey: key}}
+}
+
+// bind gives the pod the label and a rule about others.
+func bind(p *Pod, app string, rule corev1.Affinity) {
 	requests := p.Class.Requests.List()
 	delete(requests, corev1.ResourcePods)
-	like := map[string]string{"app": "apart"}
-	compile := func() {
-		p.Class = compiler.Class(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: like}, Spec: corev1.PodSpec{
+	for range 2 { // at first the compiler does not know that the label matters
+		p.Class = compiler.Class(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}}, Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: requests}}},
-			Affinity: &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
-				LabelSelector: &metav1.LabelSelector{MatchLabels: like}, TopologyKey: corev1.LabelHostname,
-			}}}},
+			Affinity:   &rule,
 		}}, "")
 	}
-	compile()
-	compile() // now that its label is known to matter
 }
 
 func TestPodsThatOthersKeepOff(t *testing.T) {
