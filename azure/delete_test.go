@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -81,6 +82,8 @@ func TestDeleteRefused(t *testing.T) {
 			want: "delete instances of agents: Conflict (HTTP 409): Not now."},
 		"fault of Azure's: not repeated blindly": {fault: answer(actionDelete, 500, "InternalError", "Oops.", 0), sent: 1,
 			want: "InternalError (HTTP 500)"},
+		"read too slowly to go by": {fault: emulator.Fault{Operation: actionReadInstances, Effect: emulator.Effect{Delay: metav1.Duration{Duration: freshFor + time.Second}}},
+			want: "nothing was done: to read the instances took 21s"},
 		"cannot be read": {fault: answer(actionReadInstances, 500, "InternalError", "Oops.", 0),
 			want: "delete instances of agents: InternalError (HTTP 500)"},
 	}

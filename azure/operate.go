@@ -4,11 +4,17 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
+
+// freshFor is how old a list may be that an operation goes by: no machine is
+// deleted, and another one bought that gets its ID, boots, joins and is given work,
+// in that time and what a request takes.
+const freshFor = 20 * time.Second
 
 // operation begins something on the instances with these IDs, at least one, and
 // returns a function that waits for its outcome.
@@ -37,9 +43,13 @@ func (c *Cloud) operate(ctx context.Context, pool, verb string, refs []capacity.
 		return nil, failed(err)
 	}
 	// One list costs Azure's read budget less than a read of each.
+	began := time.Now()
 	present, err := c.list(ctx, conn, pool, nil)
 	if err != nil {
 		return nil, failed(err)
+	}
+	if took := time.Since(began); took > freshFor {
+		return nil, failed(fmt.Errorf("nothing was done: to read the instances took %s, and by now their IDs may be others'", took.Round(time.Second)))
 	}
 	ids, err := stillThere(refs, present)
 	if err != nil {
