@@ -170,6 +170,9 @@ func (w *World) followNode(before, after *corev1.Node) {
 			}
 		}
 	}
+	if before != nil && api.FenceToken(before) != "" && api.FenceToken(after) == "" && api.RetirementOf(after) != nil {
+		w.fail("the fence of %s was taken back, and not its mark", after.Name)
+	}
 	if after != nil && (before == nil || api.FenceToken(before) != api.FenceToken(after)) {
 		w.fenced[after.UID] = time.Now()
 	}

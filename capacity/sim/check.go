@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -80,6 +82,7 @@ func (w *World) checkCommit(before, after *corev1.Node) {
 	default:
 		return
 	}
+	w.doomed[after.Annotations[api.VMIDAnnotation]] = true
 	if api.FenceToken(after) == "" {
 		w.fail("the %s of %s was committed without a fence", what, after.Name)
 	}
@@ -90,6 +93,37 @@ func (w *World) checkCommit(before, after *corev1.Node) {
 		w.fail("the %s of %s was committed with pod %s on it", what, after.Name, pod.Name)
 	}
 }
+
+// operations are paths of what is done to the machines of a set by their IDs, or
+// lists them.
+var operations = regexp.MustCompile("/virtualMachineScaleSets/([^/]+)/(delete|restart|reimage|deallocate|virtualMachines)$")
+
+// checkOperation makes sure that a machine whose end or restart was committed is
+// not mistaken for another one that has its instance ID now: before each request
+// the process reads whose the IDs are. Machines that never joined are given up
+// without a commitment, but not that early.
+func (w *World) checkOperation(c *call) {
+	path := operations.FindStringSubmatch(c.http.URL.Path)
+	if path == nil {
+		return
+	}
+	set, operation := path[1], path[2]
+	if operation == "virtualMachines" {
+		c.from.listed[set] = time.Now()
+		return
+	}
+	var request struct{ InstanceIDs []string }
+	decode(c.body, &request)
+	for _, vm := range w.Cloud.VMs() {
+		known := vm.Created.Before(c.from.listed[set]) && time.Since(vm.Created) < youngest
+		if vm.Set == set && slices.Contains(request.InstanceIDs, vm.InstanceID) && known && !w.doomed[vm.VMID] {
+			w.fail("%s was asked of machine %s of %s, although nobody had committed it", operation, vm.InstanceID, set)
+		}
+	}
+}
+
+// youngest is the age from which on a machine may be given up.
+const youngest = 2 * time.Minute
 
 // workOn returns the pods that keep the node's machine.
 func (w *World) workOn(node *corev1.Node) []*corev1.Pod {

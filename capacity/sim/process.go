@@ -10,6 +10,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,7 +33,9 @@ import (
 type process struct {
 	world *World
 	name  string
-	// view, memory and metrics are a manager's.
+	// view, memory, metrics and listed are a manager's; the last is when it listed
+	// the machines of a set.
+	listed  map[string]time.Time
 	view    *cluster.Cache
 	memory  *memory
 	metrics *prometheus.Registry
@@ -47,7 +50,7 @@ func (w *World) start() *process {
 	w.starts++
 	p := &process{
 		world: w, name: fmt.Sprintf("leader-%d", w.starts),
-		view: w.Cluster.NewCache(), metrics: prometheus.NewRegistry(), ended: make(chan struct{}),
+		view: w.Cluster.NewCache(), listed: map[string]time.Time{}, metrics: prometheus.NewRegistry(), ended: make(chan struct{}),
 	}
 	p.memory = newMemory(p.view)
 	p.life, p.kill = context.WithCancel(context.Background())

@@ -16,10 +16,12 @@ import (
 )
 
 // memory is what a process knows beside what it sees: what it released itself,
-// and when it has seen which pod on which node.
+// when it has seen which pod on which node, and until when each node was open.
 type memory struct {
 	released map[types.UID]*corev1.Pod
 	stays    map[types.UID]*stay
+	open     map[types.UID]bool
+	openTill map[types.UID]time.Time
 }
 
 // stay is the time that a pod spent on its node, as a process has seen it.
@@ -33,13 +35,37 @@ type stay struct {
 const recent = 70 * time.Second
 
 func newMemory(view *cluster.Cache) *memory {
-	m := &memory{released: map[types.UID]*corev1.Pod{}, stays: map[types.UID]*stay{}}
+	m := &memory{
+		released: map[types.UID]*corev1.Pod{}, stays: map[types.UID]*stay{},
+		open: map[types.UID]bool{}, openTill: map[types.UID]time.Time{},
+	}
+	_, _ = view.Informer(&corev1.Node{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { m.seeNode(o.(*corev1.Node)) },
+		UpdateFunc: func(_, o any) { m.seeNode(o.(*corev1.Node)) },
+	})
 	_, _ = view.Informer(&corev1.Pod{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { m.see(o.(*corev1.Pod), false) },
 		UpdateFunc: func(_, o any) { m.see(o.(*corev1.Pod), false) },
 		DeleteFunc: func(o any) { m.see(o.(*corev1.Pod), true) },
 	})
 	return m
+}
+
+// seeNode notes whether the node is ready, and neither taint nor mark keeps pods
+// from it.
+func (m *memory) seeNode(node *corev1.Node) {
+	_, marked := node.Annotations[api.RetiringAnnotation]
+	open := cluster.Ready(node) && len(node.Spec.Taints) == 0 && !marked
+	if m.open[node.UID] && !open {
+		m.openTill[node.UID] = time.Now()
+	}
+	m.open[node.UID] = open
+}
+
+// wasOpen reports whether the node takes pods, or did not long ago.
+func (m *memory) wasOpen(node *corev1.Node) bool {
+	till, ok := m.openTill[node.UID]
+	return m.open[node.UID] || ok && time.Since(till) < recent
 }
 
 func (m *memory) see(pod *corev1.Pod, gone bool) {
@@ -107,6 +133,8 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 		w.fail("pod %s was released without a node", pod.Name)
 	case p.room(node, pod) < 1:
 		w.fail("pod %s was released towards %s, which has no room for it", pod.Name, node)
+	case !p.memory.wasOpen(p.node(node)):
+		w.fail("pod %s was released towards %s, which does not take pods", pod.Name, node)
 	case first:
 		w.checkGang(p, pod)
 	}

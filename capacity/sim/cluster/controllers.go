@@ -29,7 +29,7 @@ func (c *Cluster) watchNodes() {
 		}
 		after, ok := e.New.(*corev1.Node)
 		before, _ := e.Old.(*corev1.Node)
-		if ok && before != nil && ready(before) && !ready(after) {
+		if ok && before != nil && Ready(before) && !Ready(after) {
 			c.Loop.In(evictAfter, func() { c.evictFrom(after) })
 		}
 	})
@@ -54,7 +54,7 @@ func (c *Cluster) collect(node string) {
 
 func (c *Cluster) evictFrom(node *corev1.Node) {
 	now := Get[*corev1.Node](c.Store, "", node.Name)
-	if now == nil || now.UID != node.UID || ready(now) {
+	if now == nil || now.UID != node.UID || Ready(now) {
 		return
 	}
 	for _, pod := range All[*corev1.Pod](c.Store) {
@@ -64,7 +64,8 @@ func (c *Cluster) evictFrom(node *corev1.Node) {
 	}
 }
 
-func ready(node *corev1.Node) bool {
+// Ready reports whether the node says that it is ready.
+func Ready(node *corev1.Node) bool {
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
 			return condition.Status == corev1.ConditionTrue
