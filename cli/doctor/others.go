@@ -44,7 +44,7 @@ func scheduler(nodes []corev1.Node) Finding {
 	case with == 0:
 		return Finding{Verdict: Unknown, Detail: "no node says that it is a k3s server", Fix: "see that the scheduler's configuration has Tidegate as an extender"}
 	}
-	return ok("%d servers start theirs with a configuration; tidegate k3s check looks into it", with)
+	return ok("%d servers start theirs with a configuration; tidegate k3s check, on the server, looks into it, and whether pods can use the server's identity", with)
 }
 
 // configured reports whether the arguments give the scheduler a configuration.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -37,15 +39,16 @@ configuration with all drop-ins, the scheduler's configuration, and what that
 names. A scheduler that cannot read its configuration takes the server down.
 
 It talks to nobody. What is said on the command line of the k3s service, and
-not in its configuration files, it does not see.`,
+not in its configuration files, it does not see. On the server itself it also
+asks iptables for the rule that keeps pods from the server's identity.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return checkServer(*root, cmd.OutOrStdout())
+			return checkServer(cmd.Context(), *root, cmd.OutOrStdout())
 		},
 	}
 }
 
-func checkServer(root string, out io.Writer) error {
+func checkServer(ctx context.Context, root string, out io.Writer) error {
 	findings := k3s.Check(os.DirFS(root), time.Now())
 	for _, f := range findings {
 		fmt.Fprintln(out, f)
@@ -55,7 +58,22 @@ func checkServer(root string, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "the files are in order; k3s reads them when it starts:")
 	fmt.Fprintln(out, "    "+k3s.RestartCommand)
+	if root == "/" { // this host's firewall is that server's
+		if text := k3s.CheckMetadata(ctx, runProgram); text != "" {
+			fmt.Fprintln(out, "warning:", text)
+		}
+	}
 	return nil
+}
+
+// runProgram runs a program of this host.
+func runProgram(ctx context.Context, program string, args ...string) (string, int, error) {
+	output, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return string(output), exit.ExitCode(), nil
+	}
+	return string(output), 0, err
 }
 
 func newK3sInstallCommand(root *string) *cobra.Command {
@@ -78,7 +96,7 @@ Tidegate must be installed already, or from --ca.`,
 			if err != nil {
 				return err
 			}
-			return installServer(*root, ca, cmd.OutOrStdout())
+			return installServer(cmd.Context(), *root, ca, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the one that k3s writes for the administrator")
@@ -86,7 +104,7 @@ Tidegate must be installed already, or from --ca.`,
 	return cmd
 }
 
-func installServer(root string, ca []byte, out io.Writer) error {
+func installServer(ctx context.Context, root string, ca []byte, out io.Writer) error {
 	changed, err := k3s.Install(root, ca, time.Now())
 	for _, file := range changed {
 		fmt.Fprintln(out, "wrote", file)
@@ -97,7 +115,7 @@ func installServer(root string, ca []byte, out io.Writer) error {
 	if len(changed) == 0 {
 		fmt.Fprintln(out, "every file is in place already")
 	}
-	return checkServer(root, out)
+	return checkServer(ctx, root, out)
 }
 
 // extenderCA reads the authority from the file, if one is given, else from the

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 // vmContributor is Azure's number of the built-in role Virtual Machine
@@ -93,6 +94,71 @@ func TestTokens(t *testing.T) {
 		if diff := cmp.Diff(string(text), parsed(t).Variables[variable]); diff != "" {
 			t.Errorf("variable %s and %s (-file +variable):\n%s", variable, file, diff)
 		}
+	}
+}
+
+// What the page has people write on a server is what the template's server has,
+// and k3s does not start without it, neither at first nor after a reboot.
+func TestServersKeepPodsFromTheirIdentity(t *testing.T) {
+	var cloudInit struct {
+		WriteFiles []struct {
+			Path, Content string
+		} `json:"write_files"`
+		Runcmd []string
+	}
+	text, err := os.ReadFile("cloud-init/server.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &cloudInit); err != nil {
+		t.Fatal(err)
+	}
+	unit := ""
+	for _, f := range cloudInit.WriteFiles {
+		if f.Path == "/etc/systemd/system/imds-for-the-host.service" {
+			unit = f.Content
+		}
+	}
+	for _, line := range []string{"Before=k3s.service", "RequiredBy=k3s.service", "ExecStart=iptables -w -t raw -I PREROUTING -d 169.254.169.254 -j DROP"} {
+		if !strings.Contains(unit, line+"\n") {
+			t.Errorf("the unit has no line %q:\n%s", line, unit)
+		}
+	}
+	page, err := os.ReadFile("../../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unit == "" || !strings.Contains(string(page), unit+"EOF\n") {
+		t.Errorf("docs/install.md has another unit than cloud-init:\n%s", unit)
+	}
+	if len(cloudInit.Runcmd) != 1 || !strings.HasPrefix(cloudInit.Runcmd[0], "systemctl enable --now imds-for-the-host.service && ") {
+		t.Errorf("k3s is installed although the rule may be missing: %q", cloudInit.Runcmd)
+	}
+}
+
+// The pages name the role's actions as it has them.
+func TestPageListsTheActions(t *testing.T) {
+	actions, err := RoleActions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/azure.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(text), "\nThe actions:")
+	if !found {
+		t.Fatal("docs/azure.md has no list of actions")
+	}
+	list, _, _ = strings.Cut(list, "\nThe machines")
+	var named []string
+	for _, match := range regexp.MustCompile("`([^`]+/[^`]+)`").FindAllStringSubmatch(list, -1) {
+		named = append(named, strings.Replace(match[1], "…/", "Microsoft.Compute/virtualMachineScaleSets/", 1))
+	}
+	slices.Sort(named)
+	slices.Sort(actions)
+	if diff := cmp.Diff(actions, named); diff != "" {
+		t.Errorf("actions (-role +docs/azure.md):\n%s", diff)
 	}
 }
 
