@@ -9,13 +9,17 @@ import (
 )
 
 // checkCA judges the file of the extender's authority.
-func checkCA(server fs.FS, file string, now time.Time) []Finding {
-	text, err := readNamed(server, file)
-	if err != nil {
-		return []Finding{unreadable(file, err, reinstall)}
+func (f files) checkCA(name string, now time.Time) *Finding {
+	fix := reinstall
+	if name != "/"+ExtenderCA {
+		fix = "name /" + ExtenderCA + ", which tidegate k3s install writes"
+	}
+	text, found := f.read("tlsConfig.caFile", name, fix)
+	if found != nil {
+		return found
 	}
 	if err := validCA(text, now); err != nil {
-		return []Finding{{file, err.Error(), reinstall}}
+		return &Finding{name, err.Error(), fix}
 	}
 	return nil
 }

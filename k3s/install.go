@@ -21,12 +21,13 @@ const backup = ".old"
 // extender's authority as PEM text, and returns which of them it changed. What
 // it replaces stays beside the new file under a name with ".old" behind it.
 //
-// It writes nothing if Check would have a finding afterwards. The file that
+// With a scheduler's configuration of the user's own it writes the authority only,
+// which that is to name. It writes nothing if Check would have a finding afterwards. The file that
 // makes k3s read the others comes last, so that k3s can start whenever Install
 // is interrupted.
 func Install(root string, ca []byte, now time.Time) (changed []string, err error) {
 	server := os.DirFS(root)
-	files := desired(ca)
+	files := desired(server, ca)
 	if findings := Check(overlay{server, files}, now); len(findings) > 0 {
 		errs := []error{errors.New("nothing is written, because k3s could not start, or its scheduler not reach Tidegate, with the files")}
 		for _, f := range findings {

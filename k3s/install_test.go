@@ -16,7 +16,7 @@ import (
 func realServer(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
-	if err := os.CopyFS(root, freshServer()); err != nil {
+	if err := os.CopyFS(root, freshServer(t, data)); err != nil {
 		t.Fatal(err)
 	}
 	return root
@@ -89,13 +89,21 @@ func TestInstallRefuses(t *testing.T) {
 		want  string
 	}{
 		"no server yet": {
-			gone: "var/lib/rancher/k3s/server/cred/scheduler.kubeconfig", ca: good,
+			gone: kubeconfigFile, ca: good,
 			want: "the one that k3s writes at its first start",
 		},
 		"no authority": {ca: []byte("no PEM"), want: "/etc/rancher/k3s/tidegate/ca.crt: "},
 		"a scheduler configuration of the user's own": {
+			files: map[string]string{mainConfig: "kube-scheduler-arg: [config=/etc/mine.yaml]\n", "etc/mine.yaml": "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nclientConnection: {kubeconfig: /" + kubeconfigFile + "}\n"}, ca: good,
+			want: "0 of its extenders are Tidegate's, want one: have the entry of manifests/k3s/scheduler.yaml there",
+		},
+		"one that is not there": {
 			files: map[string]string{mainConfig: "kube-scheduler-arg: [config=/etc/mine.yaml]\n"}, ca: good,
-			want: "keep one, with Tidegate's entry under extenders in it",
+			want: "/etc/mine.yaml: there is no such file",
+		},
+		"one beside Tidegate's": {
+			files: map[string]string{mainConfig: "kube-scheduler-arg: [config=/etc/mine.yaml]\n", Snippet: "kube-scheduler-arg+: [config=/etc/rancher/k3s/tidegate/scheduler.yaml]\n"}, ca: good,
+			want: "remove /etc/rancher/k3s/config.yaml.d/tidegate.yaml",
 		},
 		"arguments that would replace it": {
 			files: map[string]string{dropIns + "/zz.yaml": "kube-scheduler-arg: [v=2]\n"}, ca: good,
@@ -126,6 +134,51 @@ func TestInstallRefuses(t *testing.T) {
 	}
 }
 
+// Whose scheduler has a configuration of its own adds Tidegate's entry to that;
+// what that names is written, and nothing beside it.
+func TestInstallBesideAConfigurationOfOnesOwn(t *testing.T) {
+	root := realServer(t)
+	ca := certificate(t, true, -time.Hour, time.Hour)
+	own := string(embedded("k3s/scheduler.yaml")) + "parallelism: 8\n"
+	for name, text := range map[string]string{mainConfig: "kube-scheduler-arg: [config=/etc/mine.yaml]\n", "etc/mine.yaml": own} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if findings := Check(os.DirFS(root), now); len(findings) != 1 || findings[0].File != "/"+ExtenderCA || findings[0].Fix != reinstall {
+		t.Errorf("findings before it %q, want the authority's absence, and what writes it", findings)
+	}
+	changed, err := Install(root, ca, now)
+	if diff := cmp.Diff([]string{"/" + ExtenderCA}, changed); err != nil || diff != "" {
+		t.Errorf("changed files (-want +got):\n%s, error %v", diff, err)
+	}
+	if findings := Check(os.DirFS(root), now); len(findings) > 0 {
+		t.Errorf("findings after it: %q", findings)
+	}
+}
+
+// k3s keeps its data where it is told to, and its scheduler's credentials there.
+func TestInstallWithDataElsewhere(t *testing.T) {
+	for name, config := range map[string]string{"by name": "data-dir: /mnt/k3s/\n", "by letter": "d: /mnt/k3s\n"} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if err := os.CopyFS(root, freshServer(t, "mnt/k3s")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, mainConfig), []byte(config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Install(root, certificate(t, true, -time.Hour, time.Hour), now); err != nil {
+				t.Fatal(err)
+			}
+			text := contents(t, root)[SchedulerConfig]
+			if strings.Contains(text, data) || strings.Count(text, "/mnt/k3s/server/") != 3 {
+				t.Errorf("the scheduler's files are not those in /mnt/k3s:\n%s", text)
+			}
+		})
+	}
+}
+
 // However far an installation came, k3s starts: nothing refers to a file that
 // is not there.
 func TestInterruptedInstallation(t *testing.T) {
@@ -140,9 +193,9 @@ func TestInterruptedInstallation(t *testing.T) {
 	if err == nil {
 		t.Fatalf("changed %v and no error", changed)
 	}
-	args, findings := schedulerArgs(os.DirFS(root))
-	if len(args) > 0 || len(findings) > 0 {
-		t.Errorf("k3s would start its scheduler with %q, findings %q; want it unchanged", args, findings)
+	settings, findings := readSettings(os.DirFS(root), "")
+	if len(settings.args) > 0 || len(findings) > 0 {
+		t.Errorf("k3s would start its scheduler with %q, findings %q; want it unchanged", settings.args, findings)
 	}
 	if err := os.RemoveAll(filepath.Join(root, Snippet)); err != nil {
 		t.Fatal(err)

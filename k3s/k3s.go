@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/tidegate-k3s/tidegate/manifests"
@@ -40,22 +41,30 @@ type Finding struct {
 func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.File, f.Problem, f.Fix) }
 
 // Check judges the server's files, without talking to anybody. No finding means
-// that k3s may be restarted.
+// that k3s may be restarted, as far as Unjudged allows.
 func Check(server fs.FS, now time.Time) []Finding {
-	args, findings := schedulerArgs(server)
+	settings, findings := readSettings(server, "")
 	if len(findings) > 0 {
 		return findings
 	}
-	file, findings := configFile(args)
-	if len(findings) > 0 {
-		return findings
+	findings = settings.checkArgs()
+	file, unclear := settings.configFile()
+	if len(unclear) > 0 {
+		return append(findings, unclear...)
 	}
 	text, err := fs.ReadFile(server, file[1:])
 	if err != nil {
-		return []Finding{unreadable(file, err, reinstall)}
+		fix := reinstall
+		if file != "/"+SchedulerConfig {
+			fix = "write it, or take it out of " + argsKey + " and " + reinstall
+		}
+		return append(findings, unreadable(file, err, fix))
 	}
-	return checkScheduler(server, file, text, now)
+	return append(findings, checkScheduler(files{server, settings.dataDir, file}, text, now)...)
 }
+
+// Unjudged says what Check does not see, for whoever relies on it.
+const Unjudged = "not judged: the command line of the k3s service, the values of the scheduler's flags and of its plugins' arguments, and which plugin is fit for which point"
 
 // reinstall is the fix of whatever Install writes.
 const reinstall = "run tidegate k3s install"
@@ -69,14 +78,23 @@ func unreadable(file string, err error, fix string) Finding {
 }
 
 // desired are the files that a server needs, in the order in which they are to
-// be written: the last one makes k3s read the others.
-func desired(ca []byte) []file {
-	return []file{
-		{ExtenderCA, append(bytes.TrimSpace(ca), '\n')},
-		{SchedulerConfig, embedded("k3s/scheduler.yaml")},
-		{Snippet, embedded("k3s/config.yaml.d/tidegate.yaml")},
+// be written: the last one makes k3s read the others. A server that is told of a
+// configuration elsewhere needs only what that is to name.
+func desired(server fs.FS, ca []byte) []file {
+	authority := file{ExtenderCA, append(bytes.TrimSpace(ca), '\n')}
+	settings, _ := readSettings(server, Snippet) // Check tells of what cannot be read
+	config := file{SchedulerConfig, bytes.ReplaceAll(embedded("k3s/scheduler.yaml"), []byte(defaultDataDir+"/"), []byte(settings.dataDir+"/"))}
+	switch elsewhere := settings.configFiles(); {
+	case len(elsewhere) == 0:
+		return []file{authority, config, {Snippet, embedded("k3s/config.yaml.d/tidegate.yaml")}}
+	case slices.Contains(elsewhere, "/"+SchedulerConfig):
+		return []file{authority, config}
 	}
+	return []file{authority}
 }
+
+// kubeconfig is the one that k3s writes for its scheduler.
+func kubeconfig(dataDir string) string { return dataDir + "/server/cred/scheduler.kubeconfig" }
 
 type file struct {
 	path    string

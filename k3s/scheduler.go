@@ -2,7 +2,6 @@ package k3s
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"path"
@@ -20,52 +19,50 @@ const maxTimeout = 2 * time.Second
 
 // checkScheduler judges the scheduler's configuration, which is the content of
 // the file, and the files that it names.
-func checkScheduler(server fs.FS, file string, text []byte, now time.Time) []Finding {
+func checkScheduler(f files, text []byte, now time.Time) []Finding {
 	config, err := decode(text)
 	if err != nil {
-		return []Finding{{file, err.Error(), "the scheduler cannot start with it, nor can k3s: mend it"}}
+		return []Finding{{f.configuration, err.Error(), "the scheduler cannot start with it, nor can k3s: mend it"}}
 	}
 	var findings []Finding
-	say := func(problem, fix string) { findings = append(findings, Finding{file, problem, fix}) }
-	exists := func(field, name, fix string) {
-		if name == "" {
-			say(field+" is missing", fix)
-		} else if _, err := readNamed(server, name); err != nil {
-			f := unreadable(name, err, fix)
-			f.Problem = fmt.Sprintf("%s of %s: %s", field, file, f.Problem)
-			findings = append(findings, f)
+	say := func(problem, fix string) { findings = append(findings, Finding{f.configuration, problem, fix}) }
+	for _, err := range refused(config) {
+		say(err.Error(), "the scheduler cannot start with it, nor can k3s: mend it")
+	}
+	if found := f.checkKubeconfig(config.ClientConnection.Kubeconfig); found != nil {
+		findings = append(findings, *found)
+	}
+	ours := 0
+	for i, e := range config.Extenders {
+		if isTidegates(e) {
+			ours++
+			for _, rule := range extenderRules {
+				if problem := rule.broken(e); problem != "" {
+					say("Tidegate's extender: "+problem, rule.fix)
+				}
+			}
+			if e.TLSConfig != nil && e.TLSConfig.CAFile != "" {
+				if found := f.checkCA(e.TLSConfig.CAFile, now); found != nil {
+					findings = append(findings, *found)
+					continue
+				}
+			}
+		}
+		if e.TLSConfig == nil {
+			continue
+		}
+		if found := f.checkTLS(fmt.Sprintf("extenders[%d].tlsConfig", i), e.TLSConfig); found != nil {
+			findings = append(findings, *found)
 		}
 	}
-	exists("clientConnection.kubeconfig", config.ClientConnection.Kubeconfig,
-		"with a configuration the scheduler ignores --kubeconfig: name the one that k3s writes at its first start, "+reference().ClientConnection.Kubeconfig)
-	ours := tidegates(config.Extenders)
-	if len(ours) != 1 {
-		say(fmt.Sprintf("%d of its extenders are Tidegate's, want one", len(ours)), "take that of tidegate k3s install")
-		return findings
-	}
-	for _, rule := range extenderRules {
-		if problem := rule.broken(ours[0]); problem != "" {
-			say("Tidegate's extender: "+problem, rule.fix)
-		}
-	}
-	tls := ours[0].TLSConfig
-	if tls == nil {
-		return findings
-	}
-	if tls.CertFile != "" || tls.KeyFile != "" {
-		const fix = "name k3s' own client certificate of the scheduler, or leave certFile and keyFile out"
-		exists("tlsConfig.certFile", tls.CertFile, fix)
-		exists("tlsConfig.keyFile", tls.KeyFile, fix)
-	}
-	if tls.CAFile != "" {
-		findings = append(findings, checkCA(server, tls.CAFile, now)...)
+	if ours != 1 {
+		say(fmt.Sprintf("%d of its extenders are Tidegate's, want one", ours), "have the entry of manifests/k3s/scheduler.yaml there, once")
 	}
 	return findings
 }
 
 // decode reads a configuration as the scheduler does: unknown and doubled
-// fields are errors. The scheduler's own judgement of values, such as the names
-// of plugins, comes on top of that.
+// fields are errors.
 func decode(text []byte) (*schedulerv1.KubeSchedulerConfiguration, error) {
 	scheme := runtime.NewScheme()
 	if err := schedulerv1.AddToScheme(scheme); err != nil {
@@ -92,14 +89,10 @@ func reference() *schedulerv1.KubeSchedulerConfiguration {
 	return config
 }
 
-// tidegates are the extenders whose URLs are those of Tidegate's.
-func tidegates(extenders []schedulerv1.Extender) (ours []schedulerv1.Extender) {
-	for _, e := range extenders {
-		if u, err := url.Parse(e.URLPrefix); err == nil && path.Clean(u.Path) == path.Dir(extender.FilterPath) {
-			ours = append(ours, e)
-		}
-	}
-	return ours
+// isTidegates reports whether the extender's URL is that of Tidegate's.
+func isTidegates(e schedulerv1.Extender) bool {
+	u, err := url.Parse(e.URLPrefix)
+	return err == nil && path.Clean(u.Path) == path.Dir(extender.FilterPath)
 }
 
 // extenderRules say what Tidegate's extender needs of its entry. broken returns
@@ -127,12 +120,6 @@ var extenderRules = []struct {
 		}
 		return ""
 	}, "remove both: Tidegate neither binds nor preempts"},
-	{func(e schedulerv1.Extender) string {
-		if e.Weight <= 0 {
-			return fmt.Sprintf("weight %d", e.Weight)
-		}
-		return ""
-	}, "the scheduler wants a positive weight for prioritize"},
 	{func(e schedulerv1.Extender) string {
 		if !e.EnableHTTPS || e.TLSConfig == nil || e.TLSConfig.Insecure || e.TLSConfig.CAFile == "" {
 			return "its certificate is not verified"

@@ -38,8 +38,7 @@ func newK3sCheckCommand(root *string) *cobra.Command {
 configuration with all drop-ins, the scheduler's configuration, and what that
 names. A scheduler that cannot read its configuration takes the server down.
 
-It talks to nobody. What is said on the command line of the k3s service, and
-not in its configuration files, it does not see. On the server itself it also
+It talks to nobody, and says what it cannot judge. On the server itself it also
 asks iptables for the rule that keeps pods from the server's identity.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,6 +57,7 @@ func checkServer(ctx context.Context, root string, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "the files are in order; k3s reads them when it starts:")
 	fmt.Fprintln(out, "    "+k3s.RestartCommand)
+	fmt.Fprintln(out, k3s.Unjudged)
 	if root == "/" { // this host's firewall is that server's
 		if text := k3s.CheckMetadata(ctx, runProgram); text != "" {
 			fmt.Fprintln(out, "warning:", text)

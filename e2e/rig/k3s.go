@@ -19,12 +19,20 @@ func (r *Rig) InstallOnServer(ctx context.Context) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"cred/scheduler.kubeconfig", "tls/client-scheduler.crt", "tls/client-scheduler.key"} {
+	for name, from := range map[string]string{
+		"cred/scheduler.kubeconfig": r.Cluster.Kubeconfig,
+		"tls/client-scheduler.crt":  filepath.Join(r.Cluster.Dir, "client-scheduler.crt"),
+		"tls/client-scheduler.key":  filepath.Join(r.Cluster.Dir, "client-scheduler.key"),
+	} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return nil, fmt.Errorf("what k3s would have written: %w", err)
+		}
 		file := filepath.Join(root, "var/lib/rancher/k3s/server", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(file, nil, 0o600); err != nil {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
 			return nil, err
 		}
 	}
