@@ -143,6 +143,11 @@ func statusObject() *corev1.ConfigMap {
 func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Repair) error {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
+	// This may have been planned before the last such request was accepted.
+	repairs = slices.DeleteFunc(slices.Clone(repairs), func(r capacity.Repair) bool { return m.pools.underWay(r.Instance.VMID) })
+	if len(repairs) == 0 {
+		return nil
+	}
 	// A machine may join after the look at the nodes, while the request waits for its
 	// turn. Its node keeps its startup taint then.
 	for _, r := range repairs {
@@ -153,7 +158,7 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		m.spare(repairs)
 		return fmt.Errorf("live read of the nodes before machines of %s are given up: %w", pool, err)
 	}
-	repairs = slices.DeleteFunc(slices.Clone(repairs), func(r capacity.Repair) bool {
+	repairs = slices.DeleteFunc(repairs, func(r capacity.Repair) bool {
 		joined := slices.ContainsFunc(live.Items, func(n corev1.Node) bool { return mayBe(&n, r.Instance) })
 		if joined {
 			m.spare([]capacity.Repair{r})

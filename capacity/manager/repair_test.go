@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -99,7 +100,7 @@ func (d *deletions) Delete(_ context.Context, _ string, refs []capacity.Ref) (fu
 	for _, ref := range refs {
 		d.ids = append(d.ids, ref.ID+" "+ref.VMID)
 	}
-	return func(context.Context) error { return nil }, d.deleteErr
+	return d.wait, d.deleteErr
 }
 
 // A machine that joins after it was given up gets no pods: its deletion may be
@@ -135,6 +136,27 @@ func TestAGivenUpMachineKeepsItsTaint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A machine that is given up counts once, however many plans had it given up.
+func TestAMachineIsGivenUpOnce(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{})
+	cloud := &deletions{scriptedCloud: scriptedCloud{pool: capacity.Pool{Name: "agents", Settled: true}}}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPools(cloud, time.Now, w.log, func() {})
+		p.refresh(t.Context())
+		w.pools = p
+		repairs := []capacity.Repair{{Pool: "agents", Instance: capacity.Instance{ID: "1", VMID: testVMID}}}
+		for range 2 {
+			if err := w.repair(t.Context(), "agents", repairs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := agents(t, p).Repairs; len(got) != 1 || len(cloud.ids) != 1 {
+			t.Errorf("%d repairs are remembered, the cloud was asked to delete %v; want one and one machine", len(got), cloud.ids)
+		}
+		time.Sleep(2 * time.Minute) // for the outcome that is still awaited
+	})
 }
 
 // A node whose machine goes by somebody's hand is recorded, and gets no pods.

@@ -184,6 +184,14 @@ func (p *pools) land(pool string, refs []capacity.Ref, left capacity.InstanceSta
 	})
 }
 
+// underWay reports whether what the cloud was asked for last of the machine was
+// accepted and has no outcome yet.
+func (p *pools) underWay(vmid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inFlight[vmid] != ""
+}
+
 // delete asks the cloud to delete machines. The outcome is awaited in the
 // background and told to then.
 func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
