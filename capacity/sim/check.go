@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -94,37 +93,6 @@ func (w *World) checkCommit(before, after *corev1.Node) {
 	}
 }
 
-// operations are paths of what is done to the machines of a set by their IDs, or
-// lists them.
-var operations = regexp.MustCompile("/virtualMachineScaleSets/([^/]+)/(delete|restart|reimage|deallocate|virtualMachines)$")
-
-// checkOperation makes sure that a machine whose end or restart was committed is
-// not mistaken for another one that has its instance ID now: before each request
-// the process reads whose the IDs are. Machines that never joined are given up
-// without a commitment, but not that early.
-func (w *World) checkOperation(c *call) {
-	path := operations.FindStringSubmatch(c.http.URL.Path)
-	if path == nil {
-		return
-	}
-	set, operation := path[1], path[2]
-	if operation == "virtualMachines" {
-		c.from.listed[set] = time.Now()
-		return
-	}
-	var request struct{ InstanceIDs []string }
-	decode(c.body, &request)
-	for _, vm := range w.Cloud.VMs() {
-		known := vm.Created.Before(c.from.listed[set]) && time.Since(vm.Created) < youngest
-		if vm.Set == set && slices.Contains(request.InstanceIDs, vm.InstanceID) && known && !w.doomed[vm.VMID] {
-			w.fail("%s was asked of machine %s of %s, although nobody had committed it", operation, vm.InstanceID, set)
-		}
-	}
-}
-
-// youngest is the age from which on a machine may be given up.
-const youngest = 2 * time.Minute
-
 // workOn returns the pods that keep the node's machine.
 func (w *World) workOn(node *corev1.Node) []*corev1.Pod {
 	var work []*corev1.Pod
@@ -164,6 +132,9 @@ func (o observer) OnBoot(vm emulator.VM) {
 func (o observer) OnGone(vm emulator.VM) {
 	w := o.world
 	w.logf("machine %s of %s is gone", vm.InstanceID, vm.Set)
+	if !w.Cluster.Joined(vm) {
+		w.unjoined[vm.Set] = append(w.unjoined[vm.Set], time.Now())
+	}
 	if node := w.Cluster.NodeOf(vm); node != nil {
 		for _, pod := range w.workOn(node) {
 			if w.taken[node.UID] {
@@ -225,6 +196,26 @@ func (w *World) machinesLeft() string {
 	}
 	return ""
 }
+
+// repairsUsedUp reports whether so many machines of a pool did not join and went
+// that the pool may buy none for the time being.
+func (w *World) repairsUsedUp() bool {
+	for _, gone := range w.unjoined {
+		recent := slices.DeleteFunc(gone, func(t time.Time) bool { return time.Since(t) > repairMemory })
+		if len(recent) >= mostRepairs {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// repairMemory is how long a machine that did not join counts, and mostRepairs
+	// how many may count before nothing is bought. Source: CHANGELOG.md, "four an
+	// hour and pool at most".
+	repairMemory = time.Hour
+	mostRepairs  = 4
+)
 
 // allJoined reports whether every machine has become a node.
 func (w *World) allJoined() bool {

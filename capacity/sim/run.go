@@ -54,7 +54,11 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	w.logf("nothing goes wrong from here on")
 	w.await("work is done", longest, func() bool { return w.workLeft() == "" })
 	w.await("all machines have joined or are gone", giveUp+patience, w.allJoined)
-	w.await("idle machines are gone", w.plan.longestIdle(w.slowestBoot)+patience, func() bool { return w.machinesLeft() == "" && w.residue() == "" && w.allJoined() })
+	settled := func() bool { return w.machinesLeft() == "" && w.residue() == "" && w.allJoined() }
+	w.await("idle machines are gone", w.plan.longestIdle(w.slowestBoot)+patience, settled)
+	if w.repairsUsedUp() {
+		w.await("pools with machines that did not join buy again", repairMemory, settled)
+	}
 	// What is settled has to stay so.
 	w.Loop.Run(time.Now().Add(2*time.Minute), func() bool { return false })
 	w.checkEnd()

@@ -66,6 +66,7 @@ type World struct {
 	reported      map[types.UID]time.Time // when a node last said what is announced for it
 	bound         map[types.UID]time.Time // when pods were bound
 	lost          map[types.UID]bool      // pods that went with a machine that Azure took
+	unjoined      map[string][]time.Time  // when machines of a pool went that had not joined
 	doomed        map[string]bool         // machines, by VMID, whose end or restart was committed
 	read          int                     // how much of the cloud's history was looked at
 
@@ -84,7 +85,7 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	w := &World{
 		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
 		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
-		doomed: map[string]bool{}, gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, takenNames: map[string]bool{}, lost: map[types.UID]bool{},
+		unjoined: map[string][]time.Time{}, doomed: map[string]bool{}, gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, takenNames: map[string]bool{}, lost: map[types.UID]bool{},
 		fenced: map[types.UID]time.Time{}, reported: map[types.UID]time.Time{}, bound: map[types.UID]time.Time{},
 	}
 	w.faults = newFaults(w.chance)
