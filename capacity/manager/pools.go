@@ -95,13 +95,9 @@ func (p *pools) run(ctx context.Context) {
 		p.refresh(ctx)
 		p.changed()
 		started := p.now()
-		interval := idleRefresh
-		if p.busy() {
-			interval = busyRefresh
-		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(interval):
+		case <-time.After(p.interval()):
 		case <-p.wake:
 			select {
 			case <-ctx.Done():
@@ -117,6 +113,24 @@ func (p *pools) soon() {
 	case p.wake <- struct{}{}:
 	default:
 	}
+}
+
+// interval is how long it is until the next read that nothing else asks for. While
+// nothing is expected to change that is when the oldest list is due: a read of
+// other pools in between must not put it off.
+func (p *pools) interval() time.Duration {
+	if p.busy() {
+		return busyRefresh
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	interval := idleRefresh
+	for _, s := range p.states {
+		if s.Listed {
+			interval = min(interval, s.listed.Add(idleRefresh).Sub(p.now()))
+		}
+	}
+	return max(minRefresh, interval)
 }
 
 // busy reports whether the pools are expected to change or could not be read.

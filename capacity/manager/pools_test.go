@@ -325,6 +325,22 @@ func TestOnlyWhatChangesIsListed(t *testing.T) {
 	})
 }
 
+// A read that something else asks for just before the machines are due does not
+// put their list off for another minute.
+func TestAListIsNotPutOff(t *testing.T) {
+	cloud := &scriptedCloud{pool: capacity.Pool{Settled: true}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		time.Sleep(10 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), idleRefresh+minRefresh)
+		defer cancel()
+		time.AfterFunc(45*time.Second, p.soon)
+		p.run(ctx)
+		if got := cloud.listed["agents"]; got != 2 {
+			t.Errorf("listed %d times in a little more than a minute, want at first and after a minute", got)
+		}
+	})
+}
+
 func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 	inVirtualTime(t, &scriptedCloud{}, func(t *testing.T, p *pools) {
 		shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 7800, Memory: 1 << 34, Pods: 110}}

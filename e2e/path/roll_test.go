@@ -26,7 +26,7 @@ func TestRoll(t *testing.T) {
 	old := w.node("adopted")
 	bought := w.count(emulator.InstanceCreated) // the first one may have been there before
 	w.Azure.Cloud().ChangeModel(w.pool)
-	w.within(150*time.Second, "the node is marked, although the minimum needs it", func() error {
+	w.within(2*patience, "the node is marked, although the minimum needs it", func() error {
 		if n := w.nodes(); len(n) != 1 || !api.Marked(&n[0]) {
 			return errors.New("it is not")
 		}
