@@ -37,12 +37,6 @@ func (u *uids) has(uid types.UID) bool {
 	return u.set[uid]
 }
 
-func (u *uids) drop(uid types.UID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.set, uid)
-}
-
 // keep drops all others.
 func (u *uids) keep(wanted func(types.UID) bool) {
 	u.mu.Lock()

@@ -83,7 +83,7 @@ type Manager struct {
 	seen      map[types.UID]bool   // nodes that were observed before
 	late      uids                 // pods counted as late binds
 	evicted   uids                 // pods whose eviction was accepted
-	givenUp   uids                 // machines, by VMID, whose deletion may be under way although they never joined
+	givenUp   givenUp              // machines whose deletion may be under way although they never joined
 	lowered   map[string]time.Time // of each pool, when a drop of its capacity was told of
 	reported  map[string]bool      // VMIDs of machines that were told of because they do not join
 	memory    capacity.Memory      // of the plan before

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -100,11 +99,7 @@ func (p *pools) repaired(pool string, machines int) {
 // repairActions delete machines that never became nodes, those of a pool
 // together, and tell of those that are not to be deleted.
 func (m *Manager) repairActions(o *observation, d capacity.Decision) []action {
-	m.givenUp.keep(func(vmid types.UID) bool {
-		return slices.ContainsFunc(o.snapshot.Pools, func(p capacity.PoolState) bool {
-			return slices.ContainsFunc(p.Instances, func(i capacity.Instance) bool { return i.VMID == string(vmid) })
-		})
-	})
+	m.followGivenUp(o)
 	byPool := map[string][]capacity.Repair{}
 	reported := map[string]bool{}
 	for _, r := range d.Repairs {
@@ -151,7 +146,7 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 	// A machine may join after the look at the nodes, while the request waits for its
 	// turn. Its node keeps its startup taint then.
 	for _, r := range repairs {
-		m.givenUp.add(types.UID(r.Instance.VMID))
+		m.givenUp.add(r.Instance.VMID, m.now())
 	}
 	live, err := m.kubernetes.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -202,7 +197,7 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 // spare takes back that the machines were given up: nobody deletes them.
 func (m *Manager) spare(repairs []capacity.Repair) {
 	for _, r := range repairs {
-		m.givenUp.drop(types.UID(r.Instance.VMID))
+		m.givenUp.drop(r.Instance.VMID)
 	}
 }
 

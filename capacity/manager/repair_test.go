@@ -175,6 +175,45 @@ func TestAMachineThatGoesKeepsItsTaint(t *testing.T) {
 	}
 }
 
+// The deletion of a given-up machine got no answer, and the machine has joined. It
+// serves once it is certain that nobody deletes it.
+func TestAGivenUpMachineMayServeAfterAll(t *testing.T) {
+	machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}
+	for name, tc := range map[string]struct {
+		after time.Duration
+		state capacity.InstanceState // "" for a machine that is in no list
+		blind bool
+		want  bool // still given up
+	}{
+		"the request may still be on its way": {after: onItsWay - time.Second, state: capacity.InstanceRunning, want: true},
+		"it was not carried out":              {after: onItsWay, state: capacity.InstanceRunning},
+		"it was":                              {after: onItsWay, state: capacity.InstanceDeleting, want: true},
+		"the lists are old":                   {after: onItsWay, state: capacity.InstanceRunning, blind: true, want: true},
+		"it is gone":                          {after: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{})
+			if !tc.blind {
+				w.pools.err = nil
+			}
+			asked := time.Now()
+			w.givenUp.add(testVMID, asked)
+			o := w.observation()
+			o.snapshot.Now = asked.Add(tc.after)
+			pool := capacity.PoolState{Pool: capacity.Pool{Name: "agents"}}
+			if tc.state != "" {
+				machine.State = tc.state
+				pool.Instances = []capacity.Instance{machine}
+			}
+			o.snapshot.Pools = []capacity.PoolState{pool}
+			w.repairActions(o, capacity.Decision{})
+			if got := w.givenUp.has(testVMID); got != tc.want {
+				t.Errorf("given up: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
 // A machine is given up only if no node that the API server has now may be it.
 func TestGivingUpAMachine(t *testing.T) {
 	joined := func(change func(*corev1.Node)) []client.Object {

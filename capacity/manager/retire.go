@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -161,7 +160,7 @@ var commitReasons = map[api.Fate]string{
 func (m *Manager) adopt(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
 	// A machine that was given up may be on its way out. Its node is recorded, so
 	// that it is forgotten with it, but gets no pods.
-	givenUp := m.givenUp.has(types.UID(s.Instance.VMID)) || s.Instance.State == capacity.InstanceDeleting
+	givenUp := m.givenUp.has(s.Instance.VMID) || s.Instance.State == capacity.InstanceDeleting
 	if givenUp && cached.Annotations[api.VMIDAnnotation] == s.Instance.VMID {
 		return errNotYet
 	}
