@@ -2,7 +2,10 @@ package capacity
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // Lowered is a drop of a pool's capacity that Tidegate did not ask for.
@@ -13,6 +16,12 @@ type Lowered struct {
 
 func (l Lowered) String() string {
 	return fmt.Sprintf("its capacity was lowered from %d to %d at %s, and not by Tidegate: Azure then chooses machines to delete, whatever runs there; look for an autoscale rule on the scale set, another autoscaler or a person", l.From, l.To, clock(l.At))
+}
+
+// Announced reports whether Azure has announced that it takes the node's machine
+// for good.
+func (n *Node) Announced() bool {
+	return slices.ContainsFunc(n.Interruptions, func(i api.Interruption) bool { return !api.Returns(i.Type) })
 }
 
 // missing reports whether the node's machine is in no list although it was known:
@@ -37,7 +46,7 @@ func (p *planner) lost(n *Node, po *pool) bool {
 	}
 	if !n.Ready && n.MissingSince != 0 && po.Lists > n.MissingSince {
 		why := "its machine is gone, and Tidegate did not delete it"
-		if len(n.Interruptions) > 0 {
+		if n.Announced() {
 			why = "its machine is gone, as Azure had announced"
 		}
 		p.step(n, Step{Kind: StepForget, Why: why, Lost: true})

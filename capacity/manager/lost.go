@@ -19,7 +19,7 @@ func (m *Manager) followMachines(o *observation) {
 	}
 	var listed map[string]bool // made for the first node that needs it
 	taken := map[string][]string{}
-	leaving := map[string]bool{}
+	leaving, announced := map[string]bool{}, map[string][]string{}
 	for _, n := range o.snapshot.Nodes {
 		going := n.Instance.State == capacity.InstanceDeleting
 		if n.Instance.VMID != "" && !going && n.MissingSince == 0 && len(n.Interruptions) == 0 {
@@ -31,6 +31,9 @@ func (m *Manager) followMachines(o *observation) {
 		}
 		if len(n.Interruptions) > 0 {
 			leaving[po.Name] = true
+		}
+		if n.Announced() {
+			announced[po.Name] = append(announced[po.Name], n.Recorded)
 		}
 		missingFrom := 0
 		if n.Instance.VMID == "" {
@@ -45,11 +48,11 @@ func (m *Manager) followMachines(o *observation) {
 			}
 		}
 		m.progress.missing(n.UID, missingFrom)
-		if going && m.tellTaken(o, n) {
+		if going && m.tellTaken(o, n, po) {
 			taken[po.Name] = append(taken[po.Name], n.Name)
 		}
 	}
-	m.pools.expectLosses(leaving)
+	m.pools.expectLosses(leaving, announced)
 	for _, pool := range slices.Sorted(maps.Keys(taken)) {
 		m.log.Error(nil, "machines go and Tidegate did not ask for it: look for an autoscale rule on the scale set, another autoscaler or a person",
 			"pool", pool, "nodes", taken[pool])
@@ -57,14 +60,19 @@ func (m *Manager) followMachines(o *observation) {
 }
 
 // tellTaken tells once that the node's machine goes without Tidegate, and
-// reports whether nobody had announced that.
-func (m *Manager) tellTaken(o *observation, n *capacity.Node) bool {
+// reports whether that is for somebody to look into.
+func (m *Manager) tellTaken(o *observation, n *capacity.Node, po *capacity.PoolState) bool {
 	object := o.node(n.Name)
 	if object == nil || !m.progress.taken(n.UID) {
 		return false
 	}
-	if len(n.Interruptions) > 0 {
+	switch {
+	case n.Announced():
 		m.log.Info("machine goes as Azure announced", "pool", n.Pool, "node", n.Name)
+		return false
+	case po.Spot:
+		m.log.Info("Spot machine goes", "pool", n.Pool, "node", n.Name)
+		m.say(object, corev1.EventTypeNormal, "MachineTaken", "Lose", "Azure takes its machine, which is a Spot one, and has not announced it")
 		return false
 	}
 	m.say(object, corev1.EventTypeWarning, "MachineTaken", "Lose",

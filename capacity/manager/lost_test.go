@@ -18,6 +18,7 @@ import (
 type lostWorld struct {
 	*world
 	told *events.FakeRecorder
+	spot bool // Azure may take the pool's machines at any time
 }
 
 func newLostWorld(t *testing.T, change func(*corev1.Node)) *lostWorld {
@@ -36,15 +37,15 @@ func newLostWorld(t *testing.T, change func(*corev1.Node)) *lostWorld {
 
 // list lets the manager observe the cluster with that list of the pool's
 // machines, and returns since which list the planner is told that one is
-// missing, and the reasons of the events.
+// missing, and the kinds and reasons of the events.
 func (w *lostWorld) list(number int, machines ...capacity.Instance) (missingSince int, told []string) {
 	o := &observation{store: w.store}
-	o.snapshot.Pools = []capacity.PoolState{{Pool: capacity.Pool{Name: "agents"}, Listed: true, Lists: number, Instances: machines}}
+	o.snapshot.Pools = []capacity.PoolState{{Pool: capacity.Pool{Name: "agents", Spot: w.spot}, Listed: true, Lists: number, Instances: machines}}
 	o.changes, _ = w.store.fill(&o.snapshot, w.progress.show)
 	w.followMachines(o)
 	_, _ = w.store.fill(&o.snapshot, w.progress.show)
 	for len(w.told.Events) > 0 {
-		told = append(told, strings.Fields(<-w.told.Events)[1])
+		told = append(told, strings.Join(strings.Fields(<-w.told.Events)[:2], " "))
 	}
 	return o.snapshot.Nodes[0].MissingSince, told
 }
@@ -62,7 +63,7 @@ func TestAMissingMachineIsCountedFromItsFirstList(t *testing.T) {
 		told     []string
 	}{
 		{list: 1, machines: []capacity.Instance{running(capacity.InstanceRunning)}},
-		{list: 2, want: 2, told: []string{"MachineTaken"}},
+		{list: 2, want: 2, told: []string{"Warning MachineTaken"}},
 		{list: 3, want: 2},
 		{list: 4, machines: []capacity.Instance{running(capacity.InstanceRunning)}},
 		{list: 5, want: 5}, // told once is enough
@@ -82,22 +83,30 @@ func TestTakenMachines(t *testing.T) {
 	going := running(capacity.InstanceDeleting)
 	for name, tc := range map[string]struct {
 		change   func(*corev1.Node)
+		spot     bool
 		machines []capacity.Instance
 		told     []string
 	}{
 		"running":                 {machines: []capacity.Instance{running(capacity.InstanceRunning)}},
-		"being deleted by others": {machines: []capacity.Instance{going}, told: []string{"MachineTaken"}},
-		"gone":                    {told: []string{"MachineTaken"}},
+		"being deleted by others": {machines: []capacity.Instance{going}, told: []string{"Warning MachineTaken"}},
+		"gone":                    {told: []string{"Warning MachineTaken"}},
+		"a Spot machine":          {spot: true, told: []string{"Normal MachineTaken"}},
 		"being deleted by us":     {machines: []capacity.Instance{going}, change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
 		"gone, by us":             {change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
 		"gone as announced": {change: func(n *corev1.Node) {
-			n.Annotations[api.InterruptionsAnnotation] = api.EncodeInterruptions([]api.Interruption{interruption("e1")})
+			preempted := interruption("e1")
+			preempted.Type = api.InterruptionPreempt
+			n.Annotations[api.InterruptionsAnnotation] = api.EncodeInterruptions([]api.Interruption{preempted})
 		}},
+		"gone although only a reboot was announced": {change: func(n *corev1.Node) {
+			n.Annotations[api.InterruptionsAnnotation] = api.EncodeInterruptions([]api.Interruption{interruption("e1")})
+		}, told: []string{"Warning MachineTaken"}},
 		"never adopted":            {change: func(n *corev1.Node) { delete(n.Annotations, api.VMIDAnnotation) }},
 		"of a pool that is unread": {change: func(n *corev1.Node) { n.Labels[api.PoolLabel] = "others" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newLostWorld(t, tc.change)
+			w.spot = tc.spot
 			if _, told := w.list(1, tc.machines...); cmp.Diff(tc.told, told) != "" {
 				t.Errorf("told %v, want %v", told, tc.told)
 			}

@@ -32,9 +32,10 @@ func TestLoweredCapacity(t *testing.T) {
 		c.pool.Capacity, c.pool.Settled, c.instances = n, settled, machines(min(n, 3))
 	}
 	for name, tc := range map[string]struct {
-		spot bool
-		do   func(*testing.T, *scriptedCloud, *pools)
-		want *[2]int
+		spot      bool
+		announced []string // machines that the cloud has announced to take
+		do        func(*testing.T, *scriptedCloud, *pools)
+		want      *[2]int
 	}{
 		"somebody lowers it": {
 			do:   func(_ *testing.T, c *scriptedCloud, _ *pools) { set(c, 1, true) },
@@ -77,6 +78,18 @@ func TestLoweredCapacity(t *testing.T) {
 				set(c, 3, true)
 			},
 		},
+		"it is lowered while we grow, and seen before we know how that ends": {
+			do: func(t *testing.T, c *scriptedCloud, p *pools) {
+				if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 3, To: 5}); err != nil {
+					t.Fatal(err)
+				}
+				set(c, 4, false)
+				p.refresh(t.Context())
+				time.Sleep(61 * time.Second)
+				set(c, 4, true)
+			},
+			want: &[2]int{5, 4},
+		},
 		"it is lowered while we grow, and seen after it": {
 			do: func(t *testing.T, c *scriptedCloud, p *pools) {
 				if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 3, To: 5}); err != nil {
@@ -87,11 +100,31 @@ func TestLoweredCapacity(t *testing.T) {
 			},
 			want: &[2]int{5, 4},
 		},
+		"Azure takes one as it has announced": {
+			announced: []string{"vm-3"},
+			do:        func(_ *testing.T, c *scriptedCloud, _ *pools) { set(c, 2, true) },
+		},
+		"Azure takes one as it has announced, and somebody another one": {
+			announced: []string{"vm-3"},
+			do:        func(_ *testing.T, c *scriptedCloud, _ *pools) { set(c, 1, true) },
+			want:      &[2]int{2, 1},
+		},
+		"what is announced excuses one drop only": {
+			announced: []string{"vm-3"},
+			do: func(t *testing.T, c *scriptedCloud, p *pools) {
+				set(c, 2, true)
+				p.refresh(t.Context())
+				p.expectLosses(map[string]bool{"agents": true}, map[string][]string{"agents": {"vm-3"}}) // its node is still there
+				set(c, 1, true)
+			},
+			want: &[2]int{2, 1},
+		},
 		"Azure takes a Spot machine": {spot: true, do: func(_ *testing.T, c *scriptedCloud, _ *pools) { set(c, 2, true) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := &scriptedCloud{pool: capacity.Pool{Capacity: 3, Settled: true, Spot: tc.spot}, instances: machines(3)}
 			inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+				p.expectLosses(map[string]bool{"agents": tc.announced != nil}, map[string][]string{"agents": tc.announced})
 				tc.do(t, cloud, p)
 				p.refresh(t.Context())
 				var got *[2]int

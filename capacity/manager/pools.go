@@ -63,11 +63,17 @@ type poolState struct {
 	outdated bool      // the capacity is known to be another one: read it first
 	listed   time.Time // when the machines were listed last
 	leaving  bool      // machines are about to go without us
+	// announced are the VMIDs of nodes' machines that the cloud has announced to
+	// take, and excused those of them that a drop of the capacity is put down to.
+	announced, excused map[string]bool
 	// awaited counts the growths whose outcome is not known yet, and unsure is
 	// true after a request that may have changed the capacity nobody knows how:
 	// then a lower one is no wonder.
 	awaited int
 	unsure  bool
+	// dropped is a drop of the capacity that was seen while a growth was awaited:
+	// that one's failure would explain it.
+	dropped *capacity.Lowered
 	// watched are the VMIDs of machines that were listed while they were young,
 	// and have been no nodes so far.
 	watched  map[string]bool
@@ -278,14 +284,32 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 
 // compare notes that the capacity is lower than it was, if that was not us.
 func (s *poolState) compare(read capacity.Pool, now time.Time) {
-	ours := s.Growing || s.awaited > 0 || s.unsure || s.outdated
+	ours := s.Growing || s.unsure || s.outdated
 	// Azure takes Spot machines as it likes.
-	if s.Listed && !ours && !read.Spot && read.Capacity < s.Capacity {
-		s.Lowered = &capacity.Lowered{From: s.Capacity, To: read.Capacity, At: now}
+	if s.Listed && !ours && !read.Spot {
+		if from := s.Capacity - s.excuse(s.Capacity-read.Capacity); read.Capacity < from {
+			s.dropped = &capacity.Lowered{From: from, To: read.Capacity, At: now}
+		}
+	}
+	if s.awaited == 0 && s.dropped != nil {
+		s.Lowered, s.dropped = s.dropped, nil
 	}
 	if read.Settled {
 		s.unsure = false
 	}
+}
+
+// excuse puts a drop by so many machines down to those that the cloud has announced to
+// take, each once, and returns how many these are.
+func (s *poolState) excuse(drop int) int {
+	excused := 0
+	for _, vmid := range slices.Sorted(maps.Keys(s.announced)) {
+		if excused < drop && !s.excused[vmid] {
+			s.excused[vmid] = true
+			excused++
+		}
+	}
+	return excused
 }
 
 // resized forgets what the nodes of the pool's former VM size offered, if the
@@ -354,11 +378,19 @@ func (p *pools) snapshot() []capacity.PoolState {
 }
 
 // expectLosses says of which pools machines are about to go without us: these
-// are read more often.
-func (p *pools) expectLosses(leaving map[string]bool) {
+// are read more often. Of the announced ones it says which they are.
+func (p *pools) expectLosses(leaving map[string]bool, announced map[string][]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, s := range p.states {
+		before := s.excused
+		s.announced, s.excused = map[string]bool{}, map[string]bool{}
+		for _, vmid := range announced[name] {
+			s.announced[vmid] = true
+			if before[vmid] {
+				s.excused[vmid] = true
+			}
+		}
 		if leaving[name] && !s.leaving {
 			p.soon()
 		}

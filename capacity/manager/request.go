@@ -44,7 +44,12 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 	p.update(g.Pool, func(s *poolState) { s.Growing, s.Asked, s.awaited = false, p.now(), s.awaited+1 })
 	p.soon()
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
-		p.update(g.Pool, func(s *poolState) { s.awaited, s.unsure = s.awaited-1, err != nil })
+		p.update(g.Pool, func(s *poolState) {
+			s.awaited, s.unsure = s.awaited-1, err != nil
+			if err != nil {
+				s.dropped = nil
+			}
+		})
 		switch {
 		case err == nil:
 			p.served(g.Pool)

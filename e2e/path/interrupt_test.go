@@ -92,6 +92,14 @@ func (w *world) running(job string, want int, notOn string) []corev1.Pod {
 	return running
 }
 
+// alarmed reports whether the process has said that somebody else lowered the pool's
+// capacity.
+func (w *world) alarmed(p *rig.Process) bool {
+	w.t.Helper()
+	_, metrics := p.Metrics(w.t.Context())
+	return strings.Contains(metrics, fmt.Sprintf("\ntidegate_capacity_drops_total{pool=%q} 1\n", w.pool))
+}
+
 // interrupted is how many pods the process has evicted from machines that Azure
 // takes.
 func interrupted(t *testing.T, p *rig.Process) int {
@@ -129,11 +137,11 @@ func TestPreempted(t *testing.T) {
 	var waited, refused int
 	for _, pod := range replaced {
 		w.event(w.namespace, pod.Name, "Released", "released towards node ")
-		waited += w.told(pod.Name, "MachinesComing")
+		waited += w.told(w.namespace, pod.Name, "MachinesComing")
 	}
 	for _, pod := range old {
 		w.event(w.namespace, pod.Name, "Evicted", "evicted from node "+node.Name+": Azure announces: Preempt, not before ")
-		refused += w.told(pod.Name, "EvictionRefused")
+		refused += w.told(w.namespace, pod.Name, "EvictionRefused")
 	}
 	if waited != 1 || refused != 1 {
 		t.Errorf("%d new pods waited for a machine, the budget kept %d old ones for a while; want one of each", waited, refused)
@@ -151,6 +159,9 @@ func TestPreempted(t *testing.T) {
 		}
 		return nil
 	})
+	if w.alarmed(p) || w.told("default", node.Name, "MachineTaken") > 0 {
+		t.Errorf("what Azure had announced is told of as somebody else's doing\n%s", logs())
+	}
 	if now := interrupted(t, p); now < before+2 { // other tests may have some, too
 		t.Errorf("by the metrics %d pods were evicted meanwhile, want two", now-before)
 	}
@@ -181,9 +192,9 @@ func (w *world) budget(job string, minAvailable int32) {
 }
 
 // told is 1 if there is an event with the reason on the object, else 0.
-func (w *world) told(object, reason string) int {
+func (w *world) told(namespace, object, reason string) int {
 	w.t.Helper()
-	list, err := w.Client.EventsV1().Events(w.namespace).List(w.t.Context(), metav1.ListOptions{})
+	list, err := w.Client.EventsV1().Events(namespace).List(w.t.Context(), metav1.ListOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -214,7 +225,7 @@ func TestOwnDeletionIsApproved(t *testing.T) {
 func TestTakenBehindOurBack(t *testing.T) {
 	w := newWorld(t, "taken")
 	t.Parallel()
-	tidegate(t)
+	p := tidegate(t)
 	w.job("frames", 1, w.pod("", "3", 0))
 	w.running("frames", 1, "")
 	node := w.node("adopted")
@@ -223,6 +234,12 @@ func TestTakenBehindOurBack(t *testing.T) {
 	w.eventually("its node is forgotten", func() error {
 		if nodes := w.nodes(); slices.ContainsFunc(nodes, func(n corev1.Node) bool { return n.UID == node.UID }) {
 			return errors.New("it is there")
+		}
+		return nil
+	})
+	w.eventually("the drop of the capacity is told of", func() error {
+		if !w.alarmed(p) {
+			return errors.New("it is not")
 		}
 		return nil
 	})
