@@ -63,9 +63,9 @@ type PoolStatus struct {
 	SlowBootSeconds float64 `json:"slowBootSeconds,omitempty"`
 	// StartupTaint is true if the pool's nodes join with StartupTaint.
 	StartupTaint bool `json:"startupTaint,omitempty"`
-	// Joining are the VMIDs of machines that were watched since they were bought,
-	// and are no nodes yet.
-	Joining []string `json:"joining,omitempty"`
+	// Joining are the VMIDs of machines that were watched since they were bought or
+	// reimaged and have been no nodes since, and when that was.
+	Joining map[string]metav1.Time `json:"joining,omitempty"`
 	// Repairs are when machines of the pool were given up in the last hour because
 	// they did not become ready nodes.
 	Repairs []metav1.Time `json:"repairs,omitempty"`

@@ -284,10 +284,21 @@ func (p *planner) poolOf(n *Node) *pool {
 	return p.last
 }
 
-// mayJoin reports whether a machine of that age is counted on although it is no
-// node yet.
-func (p *planner) mayJoin(i Instance) bool {
-	return i.Created.IsZero() || p.snapshot.Now.Before(i.Created.Add(joinTimeout))
+// joinsUntil is how long the machine is counted on although it is no node yet; zero
+// for ever, since nobody knows when it was bought.
+func (p *PoolState) joinsUntil(i Instance) time.Time {
+	since := later(i.Created, p.Unjoined[i.VMID]) // a reimaged one joins anew
+	if since.IsZero() {
+		return since
+	}
+	return since.Add(joinTimeout)
+}
+
+// mayJoin reports whether the pool's machine is counted on although it is no node
+// yet.
+func (p *planner) mayJoin(po *pool, i Instance) bool {
+	until := po.joinsUntil(i)
+	return until.IsZero() || p.snapshot.Now.Before(until)
 }
 
 // joinTimeout is how long a machine may take to become a ready node before
@@ -371,25 +382,23 @@ func stayOf(b *bin) stay {
 
 // addComing adds a bin for each machine of the pool that was bought and is not
 // a node yet. What the pool was asked for is on its way unless it is a node,
-// lost, or not even listed once the cloud has done with the pool; a machine
-// whose deletion was accepted is not counted in the capacity.
+// lost, or not even listed once the cloud has done with the pool or for too long; a
+// machine whose deletion was accepted is not counted in the capacity.
 func (p *planner) addComing(po *pool) {
 	if po.Refused != "" || !po.Listed {
 		return
 	}
-	coming := po.Capacity
+	coming := po.Capacity - po.Unlisted
 	var listed []Instance
 	for _, i := range po.Instances {
 		switch {
 		case i.State == InstanceDeleting:
 		case p.joined[i.VMID], i.State == InstanceFailed, i.State == InstanceStopped:
 			coming--
-		case !p.mayJoin(i):
+		case !p.mayJoin(po, i):
 			coming--
 		default:
-			if !i.Created.IsZero() {
-				p.before(i.Created.Add(joinTimeout))
-			}
+			p.before(po.joinsUntil(i))
 			listed = append(listed, i)
 		}
 	}

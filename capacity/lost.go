@@ -18,6 +18,11 @@ func (l Lowered) String() string {
 	return fmt.Sprintf("its capacity was lowered from %d to %d at %s, and not by Tidegate: Azure then chooses machines to delete, whatever runs there; look for an autoscale rule on the scale set, another autoscaler or a person", l.From, l.To, clock(l.At))
 }
 
+// UnlistedText says what becomes of capacity for which there are no machines.
+func (p *PoolState) UnlistedText() string {
+	return fmt.Sprintf("its capacity counts %s that Azure has not listed for a long time: Tidegate does not count on them any more, though they count against the pool's maximum and the spending limits; look for what the set is waiting for: az vmss get-instance-view --resource-group GROUP --name %s", machines(p.Unlisted), p.Name)
+}
+
 // Announced reports whether Azure has announced that it takes the node's machine
 // for good.
 func (n *Node) Announced() bool {

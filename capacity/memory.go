@@ -156,7 +156,7 @@ func (p *planner) remember(n *Node) remembered {
 	if takes {
 		r.takes, r.stay, r.later = true, stayOf(&r.bin), r.place.Free.Add(n.load().Batch)
 	}
-	young := n.Instance.VMID != "" && p.mayJoin(n.Instance)
+	young := n.Instance.VMID != "" && r.bin.pool != nil && p.mayJoin(r.bin.pool, n.Instance)
 	if young {
 		p.joined[n.Instance.VMID] = true
 	}

@@ -11,6 +11,10 @@ const (
 	// failedTimeout is how long a machine that Azure could not provision, and that
 	// does not run, is left before it is given up: Azure may mend it by itself.
 	failedTimeout = 2 * time.Minute
+	// creatingTimeout is how long Azure may take to create a machine before it is
+	// given up: twice what a machine gets to boot and to join. Source: chosen; most
+	// are created within two minutes, and Azure names no limit.
+	creatingTimeout = 2 * joinTimeout
 	// repairMemory is how long a machine that was given up counts, and
 	// repairsAtLeast how many may count at a time, beside one for each
 	// machinesPerRepair of the pool's machines. An image that never joins so costs
@@ -20,7 +24,7 @@ const (
 	machinesPerRepair = 10
 )
 
-// Repair gives up a machine that was bought and did not become a node.
+// Repair gives up a machine that was bought, or reimaged, and did not become a node.
 type Repair struct {
 	Pool     string
 	Instance Instance
@@ -32,19 +36,36 @@ type Repair struct {
 }
 
 // broken says since when the machine should have been a node, and reports
-// whether it is one that was watched since it was bought and is none. "Never
-// joined" is not "its Node was removed": of others nobody knows.
+// whether it is one that was watched since it was bought or reimaged and is none.
+// "Never joined" is not "its Node was removed": of others nobody knows.
 func (p *PoolState) broken(i Instance) (due time.Time, is bool) {
-	if !p.Unjoined[i.VMID] || i.Created.IsZero() {
+	since, is := p.Unjoined[i.VMID]
+	if !is || since.IsZero() {
 		return time.Time{}, false
 	}
 	switch i.State {
 	case InstanceFailed:
-		return i.Created.Add(failedTimeout), true
+		return since.Add(failedTimeout), true
 	case InstanceRunning:
-		return i.Created.Add(joinTimeout), true
+		return since.Add(joinTimeout), true
+	case InstanceCreating:
+		return since.Add(creatingTimeout), true
 	}
 	return time.Time{}, false
+}
+
+// brokenWhy says what is wrong with a broken machine.
+func (p *PoolState) brokenWhy(i Instance) string {
+	since := p.Unjoined[i.VMID]
+	switch {
+	case i.State == InstanceFailed:
+		return "Azure could not provision it"
+	case i.State == InstanceCreating:
+		return "Azure creates it since " + clock(since) + " and does not get done"
+	case since.After(i.Created):
+		return "it was reimaged at " + clock(since) + " and has not joined again"
+	}
+	return "it runs since " + clock(since) + " and has not joined"
 }
 
 // Broken returns the machines that were bought and should have become nodes by
@@ -109,12 +130,8 @@ func (p *planner) repair() {
 		}
 		left := po.repairsLeft(now)
 		for _, i := range po.Broken(now) {
-			r := Repair{Pool: po.Name, Instance: i, Why: "it runs since " + clock(i.Created) + " and has not joined"}
-			if i.State == InstanceFailed {
-				r.Why = "Azure could not provision it"
-			} else {
-				r.Report = !po.Tainted
-			}
+			// Only what does not run cannot join in the moment of its deletion.
+			r := Repair{Pool: po.Name, Instance: i, Why: po.brokenWhy(i), Report: !po.Tainted && i.State != InstanceFailed}
 			if left > 0 || r.Report {
 				p.decision.Repairs = append(p.decision.Repairs, r)
 			}

@@ -19,10 +19,19 @@ func bought(s InstanceState, ago time.Duration, names ...string) func(*PoolState
 			i.State, i.Created = s, now.Add(-ago)
 			p.Instances = append(p.Instances, i)
 			if p.Unjoined == nil {
-				p.Unjoined = map[string]bool{}
+				p.Unjoined = map[string]time.Time{}
 			}
-			p.Unjoined[i.VMID] = true
+			p.Unjoined[i.VMID] = i.Created
 		}
+	}
+}
+
+// reimagedAgo lets a machine that runs for long have been reimaged.
+func reimagedAgo(d time.Duration, name string) func(*PoolState) {
+	return func(p *PoolState) {
+		i := instance(name)
+		p.Instances = append(p.Instances, i)
+		p.Unjoined = map[string]time.Time{i.VMID: now.Add(-d)}
 	}
 }
 
@@ -65,7 +74,20 @@ func TestRepair(t *testing.T) {
 		},
 		"but may yet": {in: in(1, bought(InstanceFailed, failedTimeout-time.Second, "m1")), want: nil},
 		"it is still being created": {
-			in: in(1, joinTainted, bought(InstanceCreating, time.Hour, "m1")), want: nil,
+			in: in(1, joinTainted, bought(InstanceCreating, creatingTimeout-time.Second, "m1")), want: nil,
+		},
+		"it is being created for ever": {
+			in: in(1, joinTainted, bought(InstanceCreating, creatingTimeout, "m1")), want: []string{"give up m1"},
+		},
+		"it is being created for ever, and could get work in the moment that it joins": {
+			in: in(1, bought(InstanceCreating, creatingTimeout, "m1")), want: []string{"report m1"},
+		},
+		"it did not join again after its reimage": {
+			in: in(1, joinTainted, reimagedAgo(joinTimeout, "m1")), want: []string{"give up m1"},
+		},
+		"it may still join after its reimage": {in: in(1, joinTainted, reimagedAgo(joinTimeout-time.Second, "m1")), want: nil},
+		"it did not join again, and could get work in the moment that it does": {
+			in: in(1, reimagedAgo(joinTimeout, "m1")), want: []string{"report m1"},
 		},
 		"it goes already": {in: in(0, joinTainted, bought(InstanceDeleting, time.Hour, "m1")), want: nil},
 		"not in a pool that must not be managed": {
@@ -83,6 +105,25 @@ func TestRepair(t *testing.T) {
 			in:   in(20, joinTainted, bought(InstanceRunning, time.Hour, "m1", "m2", "m3", "m4", "m5", "m6", "m7")),
 			want: []string{"give up m1", "give up m2", "give up m3", "give up m4", "give up m5", "give up m6"},
 		},
+	}.run(t)
+}
+
+// Demand counts on what may still become a node, and for no longer.
+func TestWhatDoesNotComeIsNotWaitedFor(t *testing.T) {
+	unlisted := func(machines int) func(*PoolState) { return func(p *PoolState) { p.Unlisted = machines } }
+	waiting := pod("a", 1)
+	coming, another := []string{"a waits: MachinesComing"}, []string{"grow agents from 1 to 2", "a waits: MachinesComing"}
+	in := func(changes ...func(*PoolState)) Snapshot {
+		return snapshot(pools(poolOf("agents", 1, changes...)), nil, waiting)
+	}
+	scenarios{
+		"it is being created":                      {in: in(bought(InstanceCreating, joinTimeout-time.Second, "m1")), want: coming},
+		"it is being created for too long":         {in: in(bought(InstanceCreating, joinTimeout, "m1")), want: another},
+		"it was reimaged and joins anew":           {in: in(reimagedAgo(joinTimeout-time.Second, "m1")), want: coming},
+		"it was reimaged and does not come":        {in: in(reimagedAgo(joinTimeout, "m1"), joinTainted), want: append([]string{another[0], "give up m1"}, coming...)},
+		"Azure has not listed it yet":              {in: in(), want: coming},
+		"Azure does not list it":                   {in: in(unlisted(1)), want: another},
+		"it counts against the pool's maximum yet": {in: in(unlisted(1), bounds(0, 1)), want: []string{"a waits: PoolAtMaximum"}},
 	}.run(t)
 }
 

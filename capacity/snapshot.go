@@ -56,9 +56,12 @@ type PoolState struct {
 	Growing bool
 	// Lowered is when somebody else last lowered the capacity, nil if nobody did.
 	Lowered *Lowered
-	// Unjoined are the VMIDs of machines that were watched since they were bought
-	// and have been no nodes so far.
-	Unjoined map[string]bool
+	// Unjoined are the VMIDs of machines that were watched since they were bought or
+	// reimaged and have been no nodes since, and when that was.
+	Unjoined map[string]time.Time
+	// Unlisted is how many machines of the capacity no list has shown for so long
+	// that they are not counted on.
+	Unlisted int
 	// Tainted is true if the pool's nodes join with a taint that keeps work off
 	// them until they are adopted.
 	Tainted bool

@@ -85,6 +85,7 @@ type Manager struct {
 	evicted   uids                 // pods whose eviction was accepted
 	givenUp   givenUp              // machines whose deletion may be under way although they never joined
 	lowered   map[string]time.Time // of each pool, when a drop of its capacity was told of
+	unlisted  map[string]bool      // pools of which it was told that machines do not come
 	reported  map[string]bool      // VMIDs of machines that were told of because they do not join
 	memory    capacity.Memory      // of the plan before
 	measured  map[string]bool      // pools that the gauges describe

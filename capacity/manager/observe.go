@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,7 +66,11 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 func (m *Manager) teach(o *observation, vmids []string) bool {
 	learned, unknown := false, false
 	seen := make(map[types.UID]bool, len(o.snapshot.Nodes))
+	reimaged := map[string]time.Time{}
 	for _, n := range o.snapshot.Nodes {
+		if r := n.Restart; r != nil && r.Fate == api.FateReimage && r.Done != nil {
+			reimaged[r.VMID] = r.Done.Time
+		}
 		switch {
 		case n.Instance.VMID == "":
 			unknown = unknown || !m.seen[n.UID]
@@ -81,7 +86,7 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 	for i, n := range o.snapshot.Nodes {
 		names[i] = n.Name
 	}
-	return m.pools.setNodes(vmids, names, unknown) || learned
+	return m.pools.setNodes(vmids, names, unknown, reimaged) || learned
 }
 
 // observesOnly reports whether nothing may be acted on: by the manager's own

@@ -19,6 +19,7 @@ func (m *Manager) followOthers(o *observation) {
 			"pool", p.Name, "from", p.Lowered.From, "to", p.Lowered.To)
 		m.say(statusObject(), corev1.EventTypeWarning, "CapacityLowered", "Lose", "scale set %s: %s", p.Name, p.Lowered)
 	}
+	m.followUnlisted(o)
 	for _, n := range o.snapshot.Nodes {
 		if n.Deleting == "" {
 			continue
@@ -29,4 +30,22 @@ func (m *Manager) followOthers(o *observation) {
 			m.say(object, corev1.EventTypeWarning, "DeletionHeld", "Delete", "its deletion is committed and does not go on: %s", why)
 		}
 	}
+}
+
+// followUnlisted tells once of each pool whose capacity counts machines that do not
+// come.
+func (m *Manager) followUnlisted(o *observation) {
+	unlisted := map[string]bool{}
+	for i := range o.snapshot.Pools {
+		p := &o.snapshot.Pools[i]
+		if p.Unlisted == 0 || p.Refused != "" {
+			continue
+		}
+		unlisted[p.Name] = true
+		if !m.unlisted[p.Name] {
+			m.log.Error(nil, "the capacity counts machines that do not come; not counting on them any more", "pool", p.Name, "machines", p.Unlisted, "capacity", p.Capacity)
+			m.say(statusObject(), corev1.EventTypeWarning, "MachinesNotListed", "Repair", "scale set %s: %s", p.Name, p.UnlistedText())
+		}
+	}
+	m.unlisted = unlisted
 }

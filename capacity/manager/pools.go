@@ -74,9 +74,10 @@ type poolState struct {
 	// dropped is a drop of the capacity that was seen while a growth was awaited:
 	// that one's failure would explain it.
 	dropped *capacity.Lowered
-	// watched are the VMIDs of machines that were listed while they were young,
-	// and have been no nodes so far.
-	watched  map[string]bool
+	// watched are the VMIDs of machines that were listed while they were young, or
+	// were reimaged, and have been no nodes since, and when that was.
+	watched  map[string]time.Time
+	shortage shortage
 	learned  bool // the shape is that of a node of this cluster
 	boots    []time.Duration
 	refusals int
@@ -270,6 +271,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 			s.Listed, s.listed, s.outdated = true, p.now(), false
 			s.Lists++
 			s.Instances = p.shown(r.instances) // the list may be behind
+			s.countUnlisted(p.now())
 		}
 		if s.Shape == nil {
 			s.Shape = shapeFromCloud(pool)
@@ -399,17 +401,19 @@ func (p *pools) expectLosses(leaving map[string]bool, announced map[string][]str
 }
 
 // setNodes tells which machines are nodes of this cluster; an unknown one asks
-// for a read, since its pool is not known yet. It reports whether a machine has
-// joined that was watched.
-func (p *pools) setNodes(vmids, names []string, unknown bool) (joined bool) {
+// for a read, since its pool is not known yet. Those that were reimaged, by VMID with
+// the time, are to join once more. It reports whether the machines that are watched
+// are others now.
+func (p *pools) setNodes(vmids, names []string, unknown bool, reimaged map[string]time.Time) (changed bool) {
 	p.mu.Lock()
 	p.nodes, p.look = vmids, p.look || unknown
-	joined = p.haveJoined(vmids, names)
+	rejoin := p.haveToRejoin(reimaged)
+	changed = p.haveJoined(vmids, names, reimaged) || rejoin
 	p.mu.Unlock()
 	if unknown {
 		p.soon()
 	}
-	return joined
+	return changed
 }
 
 // learned reports whether the pool's shape is that of a node of this cluster. A

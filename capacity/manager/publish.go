@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,6 +87,13 @@ func (p *publisher) changed(data map[string]string) bool {
 	return !maps.Equal(data, p.last)
 }
 
+// knows reports whether the status that was published last has the VMID.
+func (p *publisher) knows(vmid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(p.last[api.StatusKey], vmid)
+}
+
 // publish writes the data, and nothing else, to its ConfigMap, and makes that if
 // it is not there.
 func (p *publisher) publish(ctx context.Context, data map[string]string) error {
@@ -137,8 +144,16 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 		if p.Lowered != nil && s.Now.Sub(p.Lowered.At) < warningKept {
 			pool.Warning = p.Lowered.String()
 		}
+		if p.Unlisted > 0 {
+			pool.Warning = p.UnlistedText()
+		}
 		pool.StartupTaint = p.Tainted
-		pool.Joining = slices.Sorted(maps.Keys(p.Unjoined))
+		for vmid, since := range p.Unjoined {
+			if pool.Joining == nil {
+				pool.Joining = map[string]metav1.Time{}
+			}
+			pool.Joining[vmid] = metav1.NewTime(since)
+		}
 		for _, t := range p.RecentRepairs(s.Now) {
 			pool.Repairs = append(pool.Repairs, metav1.NewTime(t))
 		}

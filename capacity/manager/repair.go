@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,21 +28,41 @@ const (
 // watch notes which of the listed machines are seen for the first time and are
 // young, and forgets those that are gone.
 func (s *poolState) watch(listed []capacity.Instance, now time.Time) {
-	watched := map[string]bool{}
+	watched := map[string]time.Time{}
 	for _, i := range listed {
 		known := slices.ContainsFunc(s.Instances, func(before capacity.Instance) bool { return before.VMID == i.VMID })
 		young := !known && !i.Created.IsZero() && now.Sub(i.Created) < youngEnough
-		if i.VMID != "" && (young || s.watched[i.VMID]) {
-			watched[i.VMID] = true
+		if since, is := s.watched[i.VMID]; is {
+			watched[i.VMID] = since
+		} else if i.VMID != "" && young {
+			watched[i.VMID] = i.Created
 		}
 	}
 	s.watched = watched
 }
 
+// haveToRejoin watches the machines that were reimaged, with the time, and whose old
+// nodes are about to go. It reports whether there are new ones. The caller holds p.mu.
+func (p *pools) haveToRejoin(reimaged map[string]time.Time) (added bool) {
+	if len(reimaged) == 0 {
+		return false
+	}
+	for _, s := range p.states {
+		watched := maps.Clone(s.watched) // snapshots share the old set
+		for _, i := range s.Instances {
+			if since, is := reimaged[i.VMID]; is && !watched[i.VMID].Equal(since) {
+				watched[i.VMID], added = since, true
+			}
+		}
+		s.watched = watched
+	}
+	return added
+}
+
 // haveJoined forgets the watched machines that some node claims to be, by
-// whatever it says of itself, and reports whether there are any. The caller holds
-// p.mu.
-func (p *pools) haveJoined(vmids, names []string) (joined bool) {
+// whatever it says of itself, and reports whether there are any. The old node of a
+// reimaged one does not count. The caller holds p.mu.
+func (p *pools) haveJoined(vmids, names []string, reimaged map[string]time.Time) (joined bool) {
 	var claimed map[string]bool // made for the first machine that needs it
 	for _, s := range p.states {
 		if !s.Listed || len(s.watched) == 0 {
@@ -56,10 +77,12 @@ func (p *pools) haveJoined(vmids, names []string) (joined bool) {
 				claimed[name] = true
 			}
 		}
-		left := map[string]bool{} // snapshots share the old set
+		left := map[string]time.Time{} // snapshots share the old set
 		for _, i := range s.Instances {
-			if s.watched[i.VMID] && !claimed[i.VMID] && !claimed[strings.ToLower(i.ComputerName)] {
-				left[i.VMID] = true
+			since, watched := s.watched[i.VMID]
+			_, old := reimaged[i.VMID]
+			if watched && (old || !claimed[i.VMID] && !claimed[strings.ToLower(i.ComputerName)]) {
+				left[i.VMID] = since
 			}
 		}
 		if len(left) < len(s.watched) {
@@ -71,9 +94,9 @@ func (p *pools) haveJoined(vmids, names []string) (joined bool) {
 
 // restoreRepairs takes over what an earlier leader knew of machines on their way.
 func (s *poolState) restoreRepairs(published api.PoolStatus) {
-	s.Tainted, s.watched = published.StartupTaint, map[string]bool{}
-	for _, vmid := range published.Joining {
-		s.watched[vmid] = true
+	s.Tainted, s.watched = published.StartupTaint, map[string]time.Time{}
+	for vmid, since := range published.Joining {
+		s.watched[vmid] = since.Time
 	}
 	for _, t := range published.Repairs {
 		s.Repairs = append(s.Repairs, t.Time)

@@ -31,20 +31,23 @@ func TestWatchedMachines(t *testing.T) {
 	vm := func(id, vmid string, age time.Duration) capacity.Instance {
 		return capacity.Instance{ID: id, VMID: vmid, ComputerName: "AGENTS00000" + id, State: capacity.InstanceRunning, Created: time.Now().Add(-age)}
 	}
+	joining := func(vmid string) map[string]metav1.Time {
+		return map[string]metav1.Time{vmid: metav1.NewTime(time.Now().Add(-time.Hour))}
+	}
 	for name, tc := range map[string]struct {
 		age       time.Duration // when it is first listed
-		published []string
+		published map[string]metav1.Time
 		vmids     []string // of the nodes
 		names     []string
 		want      []string
 	}{
 		"young":                                 {age: time.Minute, want: []string{testVMID}},
 		"old when it is first listed":           {age: time.Hour},
-		"old, and an earlier leader watched it": {age: time.Hour, published: []string{testVMID}, want: []string{testVMID}},
+		"old, and an earlier leader watched it": {age: time.Hour, published: joining(testVMID), want: []string{testVMID}},
 		"it joins":                              {age: time.Minute, vmids: []string{testVMID}},
 		"a node has its name":                   {age: time.Minute, names: []string{"agents000001"}},
 		"another joins":                         {age: time.Minute, vmids: []string{other}, names: []string{"agents000002"}, want: []string{testVMID}},
-		"an earlier leader watched one that is gone": {age: time.Minute, published: []string{other}, want: []string{testVMID}},
+		"an earlier leader watched one that is gone": {age: time.Minute, published: joining(other), want: []string{testVMID}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := &scriptedCloud{pool: capacity.Pool{Settled: true, Capacity: 1}}
@@ -53,12 +56,12 @@ func TestWatchedMachines(t *testing.T) {
 				p.restore(api.Status{Pools: []api.PoolStatus{{Name: "agents", Joining: tc.published}}})
 				cloud.instances = []capacity.Instance{vm("1", testVMID, tc.age)}
 				p.refresh(t.Context())
-				joined := p.setNodes(tc.vmids, tc.names, false)
+				joined := p.setNodes(tc.vmids, tc.names, false, nil)
 				if want := tc.vmids != nil && tc.want == nil || tc.names != nil && tc.want == nil; joined != want {
 					t.Errorf("said that a watched machine has joined: %t, want %t", joined, want)
 				}
 				p.refresh(t.Context()) // what has joined once has not "never joined"
-				p.setNodes(nil, nil, false)
+				p.setNodes(nil, nil, false, nil)
 				time.Sleep(time.Hour)
 				p.refresh(t.Context())
 				got := slices.Sorted(maps.Keys(agents(t, p).Unjoined))
@@ -68,6 +71,40 @@ func TestWatchedMachines(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A reimaged machine is watched from its reimage on, although its old node has its
+// VMID and its name, also by the next leader, until a node joins that is it.
+func TestReimagedMachinesAreWatched(t *testing.T) {
+	old := capacity.Instance{ID: "1", VMID: testVMID, ComputerName: "AGENTS000001", State: capacity.InstanceRunning, Created: time.Now().Add(-time.Hour)}
+	cloud := &scriptedCloud{pool: capacity.Pool{Settled: true, Capacity: 1}, instances: []capacity.Instance{old}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		watched := func(p *pools, want map[string]time.Time, when string) {
+			t.Helper()
+			p.refresh(t.Context())
+			if diff := cmp.Diff(want, agents(t, p).Unjoined, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("watched %s (-want +got):\n%s", when, diff)
+			}
+		}
+		vmids, names := []string{testVMID}, []string{"agents000001"}
+		p.setNodes(vmids, names, false, nil)
+		watched(p, nil, "while it is a node")
+
+		reimaged := map[string]time.Time{testVMID: time.Now().Truncate(time.Second).UTC()}
+		if !p.setNodes(vmids, names, false, reimaged) || p.setNodes(vmids, names, false, reimaged) {
+			t.Error("the reimage is no news, or it is twice")
+		}
+		watched(p, reimaged, "once it was reimaged")
+		p.setNodes(nil, nil, false, nil)
+		watched(p, reimaged, "when its old node is gone")
+
+		next := newPools(cloud, time.Now, logr.Discard(), func() {})
+		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		watched(next, reimaged, "by the next leader")
+
+		p.setNodes(vmids, []string{"agents000002"}, false, nil)
+		watched(p, nil, "when it has joined again")
+	})
 }
 
 func TestRepairsAreRememberedForAnHour(t *testing.T) {

@@ -310,6 +310,29 @@ func TestDeallocatedIsKnownBeforeTheNextList(t *testing.T) {
 	}
 }
 
+// The old node of a reimaged machine goes once it is published that the machine is to
+// join anew: without that node nobody else would know.
+func TestAReimagedMachineIsPublishedBeforeItsNodeGoes(t *testing.T) {
+	n := restartingNode()
+	n.Annotations[api.RestartingAnnotation] = api.Restart{Fate: api.FateReimage, VMID: testVMID, Done: new(metav1.Now())}.Encode()
+	w := newWorld(t, open404, interceptor.Funcs{}, n)
+	step := commitStep()
+	step.Kind, step.Reimaged = capacity.StepForget, true
+	planned := func() int {
+		o := w.observation()
+		_, _ = w.store.fill(&o.snapshot, w.progress.show)
+		return len(w.nodeActions(o, capacity.Decision{Steps: []capacity.Step{step}}))
+	}
+	before := planned()
+	status := publishedStatus(capacity.Snapshot{Pools: []capacity.PoolState{{Unjoined: map[string]time.Time{testVMID: time.Now()}}}})
+	if err := w.publish(t.Context(), map[string]string{api.StatusKey: encode(status)}); err != nil {
+		t.Fatal(err)
+	}
+	if after := planned(); before != 0 || after != 1 {
+		t.Errorf("the node goes in %d steps before the machine is published and %d after, want 0 and 1", before, after)
+	}
+}
+
 // All that asked for the restart goes in one write: there is no second one.
 func TestReturn(t *testing.T) {
 	for name, failed := range map[string]bool{"back": false, "given up": true} {

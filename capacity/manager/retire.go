@@ -25,6 +25,9 @@ func (m *Manager) nodeActions(o *observation, d capacity.Decision) []action {
 		if s.Kind == capacity.StepDelete || s.Kind == capacity.StepRestart || s.Kind == capacity.StepStart || node == nil || node.UID != s.UID {
 			continue
 		}
+		if s.Reimaged && !m.publisher.knows(api.RestartOf(node).VMID) {
+			continue // without its Node the next leader knows from there only that it is to join
+		}
 		actions = append(actions, action{key: "node/" + s.Node, run: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 			defer cancel()
