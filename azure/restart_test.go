@@ -62,27 +62,31 @@ func TestDeallocateAndStart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		states := func() []capacity.InstanceState {
+		type state struct {
+			capacity.InstanceState
+			deallocated bool
+		}
+		states := func() []state {
 			t.Helper()
 			instances, err := w.Instances(t.Context(), "agents")
 			if err != nil {
 				t.Fatal(err)
 			}
-			var list []capacity.InstanceState
+			var list []state
 			for _, i := range instances {
-				list = append(list, i.State)
+				list = append(list, state{i.State, i.Deallocated})
 			}
 			return list
 		}
 		finish(w.Restart(t.Context(), "agents", api.FateDeallocate, refs[1:]))
-		if diff := cmp.Diff([]capacity.InstanceState{capacity.InstanceRunning, capacity.InstanceStopped}, states()); diff != "" {
+		if diff := cmp.Diff([]state{{capacity.InstanceRunning, false}, {capacity.InstanceStopped, true}}, states(), cmp.AllowUnexported(state{})); diff != "" {
 			t.Errorf("deallocated (-want +got):\n%s", diff)
 		}
 		if got := w.capacity(t, "agents"); got != 2 {
 			t.Errorf("capacity %d, want 2 as before", got)
 		}
 		finish(w.Start(t.Context(), "agents", refs))
-		if diff := cmp.Diff([]capacity.InstanceState{capacity.InstanceRunning, capacity.InstanceRunning}, states()); diff != "" {
+		if diff := cmp.Diff([]state{{capacity.InstanceRunning, false}, {capacity.InstanceRunning, false}}, states(), cmp.AllowUnexported(state{})); diff != "" {
 			t.Errorf("started (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(refs, w.refs(t, "agents")); diff != "" {

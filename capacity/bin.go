@@ -177,8 +177,8 @@ func (p *planner) addBins(m *Memory) {
 	p.rolling = p.findRolling()
 	for _, b := range p.noted {
 		b.takes = b.takes && !p.rolling[b.node]
-		if b.pool != nil && p.startable(b.node, b.pool) {
-			b.pool.stopped++
+		if b.pool != nil {
+			p.countStopped(b)
 		}
 	}
 	m.sortNodes(p.nodes)
@@ -413,7 +413,7 @@ func (p *planner) addComing(po *pool) {
 	}
 	slices.SortFunc(listed, func(a, b Instance) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.VMID, b.VMID)) })
 	for n := range coming {
-		asked, z := po.Asked, po.nextZone()
+		asked, z := po.Asked, po.balancedZone()
 		if n < len(listed) {
 			asked, z = listed[n].Created, po.zoneOf(listed[n].Zone)
 		} else {

@@ -58,19 +58,34 @@ func (p *planner) open(k *kind) *bin {
 	return nil
 }
 
-// buy buys a machine of the pool for a pod of the kind. In a pool with several
-// zones that may take more than one machine, until one is in the right zone.
+// buy starts or buys a machine of the pool for a pod of the kind. In a pool with
+// several zones one is started in the right zone; to buy one there may take more
+// than one machine.
 func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 	before := len(p.bins)
 	var verdict fit.Verdict
-	for range po.zones {
-		if p.closed(po) != "" {
-			break
-		}
-		b := p.machine(po, po.nextZone(), tierNew)
+	try := func(z *zone) *bin {
+		b := p.machine(po, z, tierNew)
 		p.spend(b, 1)
 		p.enqueue(b)
 		if verdict = p.world.Check(b.place, k.Class); verdict.Why == "" {
+			return b
+		}
+		return nil
+	}
+	for i := range po.zones {
+		if z := &po.zones[i]; z.opened < z.stopped {
+			if b := try(z); b != nil {
+				return b, verdict
+			}
+			p.unbuy(before)
+		}
+	}
+	for range po.zones {
+		if p.closedFor(po, false) != "" {
+			break
+		}
+		if b := try(po.balancedZone()); b != nil {
 			return b, verdict
 		}
 	}
@@ -227,11 +242,9 @@ func (p *planner) exchange(b *bin, po *pool) bool {
 	return true
 }
 
-// spend counts n machines like that one as bought.
+// spend counts n machines like that one as started or bought.
 func (p *planner) spend(b *bin, n int) {
 	b.pool.opened += n
-	b.zone.machines += n
 	b.zone.opened += n
-	p.machines.count += n
-	p.machines.price += float64(n) * b.pool.Settings.PricePerHour
+	p.pay(b.pool, n)
 }

@@ -88,6 +88,10 @@ type Instance struct {
 	// ComputerName is the machine's host name as Azure shows it.
 	ComputerName string
 	State        InstanceState
+	// Deallocated is true for a stopped machine that has given its host back: it costs
+	// no more than its disk. One that was only shut down is paid for.
+	// Source: Azure documentation, "States and billing status of Azure VMs".
+	Deallocated bool
 	// Zone is where the machine runs, in the form of Pool.Zones; "" if it is
 	// not in a zone.
 	Zone string

@@ -30,7 +30,7 @@ func (p *planner) obstacle(po *pool, class *fit.Class) obstacle {
 	if lack := po.offers.Lacks(class.Requests); lack != "" {
 		return obstacle{code: ReasonNoFit, lack: lack, offers: po.offers.Amount(lack)}
 	}
-	code := p.closed(po)
+	code := p.closedFor(po, po.hasStopped(class))
 	return obstacle{code: code, text: p.closedText(po, code)}
 }
 
@@ -58,21 +58,28 @@ func (po *pool) mismatch(class *fit.Class) string {
 // more than 0.3. It is far less than any machine costs.
 const roundingError = 1e-6
 
-// closed says what keeps the pool from buying one more machine for whomever,
-// "" if nothing does.
+// closed says what keeps the pool from starting or buying one more machine for
+// whomever, "" if nothing does.
 func (p *planner) closed(po *pool) ReasonCode {
+	return p.closedFor(po, po.starts() < po.stopped)
+}
+
+// closedFor is the same for one machine that is to be started, or else bought. One that
+// is started counts already, also against the quota: Azure keeps a deallocated
+// machine's vCPUs in it. Source: Azure documentation, "Check vCPU quotas".
+func (p *planner) closedFor(po *pool, start bool) ReasonCode {
 	limits := &p.snapshot.Limits
 	switch {
 	case po.failing != "":
 		return ReasonFailing
 	case p.before(po.AwayUntil):
 		return ReasonAway
-	case po.Capacity-po.stopped+po.opened >= po.Settings.Max:
+	case !start && po.Capacity+po.buys() >= po.Settings.Max:
 		return ReasonMaximum
 	case limits.Machines > 0 && p.machines.count >= limits.Machines,
 		limits.HourlyPrice > 0 && (po.Settings.PricePerHour <= 0 || p.machines.price+po.Settings.PricePerHour > limits.HourlyPrice+roundingError):
 		return ReasonLimit
-	case po.Headroom != nil && (po.opened >= *po.Headroom || !p.familyAllows(po)):
+	case !start && po.Headroom != nil && (po.buys() >= *po.Headroom || !p.familyAllows(po)):
 		return ReasonQuota
 	}
 	return ""
@@ -90,7 +97,7 @@ func (p *planner) familyAllows(po *pool) bool {
 	for _, other := range p.pools {
 		if other.Family == po.Family && other.Headroom != nil {
 			left = max(left, *other.Headroom*other.VCPUs)
-			used += other.opened * other.VCPUs
+			used += other.buys() * other.VCPUs
 		}
 	}
 	return used <= left
@@ -128,13 +135,11 @@ func (p *planner) grow() {
 		}
 		for po.Refused == "" && po.Capacity-po.stopped+po.opened < po.Settings.Min && p.closed(po) == "" {
 			po.opened++
-			p.machines.count++
-			p.machines.price += po.Settings.PricePerHour
+			p.pay(po, 1)
 			why = fmt.Sprintf("the pool's minimum is %d", po.Settings.Min)
 		}
 		if po.stopped > 0 && po.Listed && po.Refused == "" {
-			started := p.start(po, po.opened)
-			po.opened, po.arriving = po.opened-started, po.arriving+started
+			p.start(po)
 		}
 		if po.opened == 0 || po.Growing || !po.Listed || po.Refused != "" || p.before(po.AwayUntil) {
 			continue

@@ -22,7 +22,7 @@ type planner struct {
 	byPool map[string]*pool
 	last   *pool           // that was looked up
 	joined map[string]bool // VMIDs of young machines that are nodes
-	// machines are all pools' together, those to buy included.
+	// machines are all pools' together that are paid for, those to buy included.
 	machines struct {
 		count int
 		price float64 // per hour
@@ -78,7 +78,7 @@ type pool struct {
 	// arriving counts the machines that were bought and are no ready node yet,
 	// and staying these and the ready nodes that are not marked.
 	arriving, staying int
-	opened            int // machines to buy
+	opened            int // machines to start or to buy
 	spare             int // those of them that are bought as a buffer
 	// stopped counts the deallocated machines that may be started.
 	stopped int
@@ -93,8 +93,9 @@ type pool struct {
 type zone struct {
 	shape    *fit.Shape
 	name     string // by the shape's label, "" for none
-	machines int
-	opened   int // those of them that are to be bought
+	machines int    // that are there or on their way
+	stopped  int    // those of them that are deallocated and may be started
+	opened   int    // machines to start, as many as there are to be started, and then to buy
 }
 
 func newPlanner(s Snapshot, m *Memory) *planner {
@@ -132,14 +133,22 @@ func (p *planner) addPool(state *PoolState) {
 	p.pools = append(p.pools, po)
 	p.byPool[po.key] = po
 	if po.Refused == "" {
-		p.machines.count += po.Capacity
-		p.machines.price += float64(po.Capacity) * po.Settings.PricePerHour
+		p.pay(po, po.Capacity)
 	}
 	for _, i := range po.Instances {
+		if i.Deallocated && i.State == InstanceStopped && po.Refused == "" {
+			p.pay(po, -1)
+		}
 		if i.State != InstanceDeleting && po.Shape != nil {
 			po.zoneOf(i.Zone).machines++
 		}
 	}
+}
+
+// pay counts n more machines of the pool as paid for.
+func (p *planner) pay(po *pool, n int) {
+	p.machines.count += n
+	p.machines.price += float64(n) * po.Settings.PricePerHour
 }
 
 // expect tells the world which machines may be bought, if there are pods that

@@ -55,17 +55,68 @@ func (p *planner) startable(n *Node, po *pool) bool {
 	return n.deallocated() && veto(n, po) == "" && po.keepsOff(n.Instance) && n.Requested == "" && !p.before(n.HoldUntil)
 }
 
-// start starts as many deallocated machines of the pool, and returns how many
-// there were.
-func (p *planner) start(po *pool, machines int) int {
-	started := 0
-	for _, b := range p.noted {
-		if started < machines && b.pool == po && !p.stepped[b.node] && p.startable(b.node, po) {
-			p.step(b.node, Step{Kind: StepStart, Why: "waiting pods or the pool's minimum need a machine"})
-			started++
+// countStopped counts the node's machine if it is deallocated and may be started, and
+// as paid for if that has been asked for and is not to be seen yet.
+func (p *planner) countStopped(b *bin) {
+	n, po := b.node, b.pool
+	switch {
+	case p.startable(n, po):
+		po.stopped++
+		if len(po.zones) > 0 {
+			po.zoneOf(n.Instance.Zone).stopped++
 		}
+	case n.startedAgain() && n.Instance.Deallocated && n.Instance.State == InstanceStopped && po.Refused == "":
+		p.pay(po, 1)
 	}
-	return started
+}
+
+// starts is how many of the machines to open are started: in each zone as many as are
+// off there, and for what is opened in no particular one any.
+func (po *pool) starts() int {
+	if po.stopped == 0 {
+		return 0
+	}
+	starts, zonal := 0, 0
+	for i := range po.zones {
+		starts += min(po.zones[i].opened, po.zones[i].stopped)
+		zonal += po.zones[i].opened
+	}
+	return starts + min(po.opened-zonal, po.stopped-starts)
+}
+
+// buys is how many of the machines to open are bought.
+func (po *pool) buys() int { return po.opened - po.starts() }
+
+// start starts the deallocated machines of the pool that are needed, each in its zone;
+// what is left to open is to be bought.
+func (p *planner) start(po *pool) {
+	anywhere, started := po.starts(), 0
+	left := map[*zone]int{}
+	for i := range po.zones {
+		z := &po.zones[i]
+		left[z] = min(z.opened, z.stopped)
+		anywhere -= left[z]
+	}
+	for _, b := range p.noted {
+		if b.pool != po || p.stepped[b.node] || !p.startable(b.node, po) {
+			continue
+		}
+		if len(po.zones) > 0 && left[po.zoneOf(b.node.Instance.Zone)] > 0 {
+			left[po.zoneOf(b.node.Instance.Zone)]--
+		} else if anywhere > 0 {
+			anywhere--
+		} else {
+			continue
+		}
+		p.step(b.node, Step{Kind: StepStart, Why: "waiting pods or the pool's minimum need a machine"})
+		started++
+	}
+	for i := range po.zones {
+		z := &po.zones[i]
+		done := min(z.opened, z.stopped)
+		z.opened, z.stopped = z.opened-done, z.stopped-done
+	}
+	po.opened, po.stopped, po.arriving = po.opened-started, po.stopped-started, po.arriving+started
 }
 
 // stopped decides for a node whose machine was retired by deallocating it.

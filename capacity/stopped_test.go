@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -11,11 +12,22 @@ import (
 
 func deallocating(p *PoolState) { p.Settings.Deallocate = true }
 
+// turnedOff adds the deallocated machines of such nodes.
+func turnedOff(names ...string) func(*PoolState) {
+	return func(p *PoolState) {
+		for _, name := range names {
+			i := instance(name)
+			i.State, i.Deallocated = InstanceStopped, true
+			p.Instances = append(p.Instances, i)
+		}
+	}
+}
+
 // off makes a node whose machine was retired by deallocating it.
 func off(n *Node) {
 	restarts(api.FateDeallocate, time.Hour)(n)
 	carriedOut(time.Hour)(n)
-	n.Requested, n.Ready, n.Instance.State = "", false, InstanceStopped
+	n.Requested, n.Ready, n.Instance.State, n.Instance.Deallocated = "", false, InstanceStopped, true
 }
 
 // startedAgo makes it one that is being started again.
@@ -30,19 +42,10 @@ func startedAgo(d time.Duration) func(*Node) {
 // A pool may keep its machines deallocated instead of deleting them, and then
 // starts them before it buys one.
 func TestDeallocated(t *testing.T) {
-	stopped := func(names ...string) func(*PoolState) {
-		return func(p *PoolState) {
-			for _, name := range names {
-				i := instance(name)
-				i.State = InstanceStopped
-				p.Instances = append(p.Instances, i)
-			}
-		}
-	}
 	one := pools(poolOf("agents", 1, deallocating, running("n1")))
-	none := pools(poolOf("agents", 1, deallocating, stopped("n1"), bounds(0, 3)))
+	none := pools(poolOf("agents", 1, deallocating, turnedOff("n1"), bounds(0, 3)))
 	two := func(changes ...func(*PoolState)) []PoolState {
-		return pools(poolOf("agents", 2, append(changes, deallocating, stopped("n1", "n2"))...))
+		return pools(poolOf("agents", 2, append(changes, deallocating, turnedOff("n1", "n2"))...))
 	}
 	scenarios{
 		"the end of a retirement": {in: snapshot(one, nodes(node("n1", fencedAfter(idleAfter), proved(settle)))), want: []string{"commit n1"}},
@@ -62,7 +65,7 @@ func TestDeallocated(t *testing.T) {
 			want: []string{"grow agents from 1 to 2", "start n1", "a waits: MachinesComing", "b waits: MachinesComing"},
 		},
 		"it counts against the maximum": {
-			in:   snapshot(pools(poolOf("agents", 1, deallocating, stopped("n1"), bounds(0, 1))), nodes(node("n1", off)), pod("a", 8), pod("b", 8)),
+			in:   snapshot(pools(poolOf("agents", 1, deallocating, turnedOff("n1"), bounds(0, 1))), nodes(node("n1", off)), pod("a", 8), pod("b", 8)),
 			want: []string{"start n1", "a waits: MachinesComing", "b waits: PoolAtMaximum"},
 		},
 		"for the minimum": {
@@ -95,8 +98,87 @@ func TestDeallocated(t *testing.T) {
 			in: snapshot(none, nodes(node("n1", off, requested, proved(settle)))), want: []string{"commit n1"},
 		},
 		"the pool's way has changed": {
-			in: snapshot(pools(poolOf("agents", 1, stopped("n1"))), nodes(node("n1", off, proved(settle)))), want: []string{"commit n1"},
+			in: snapshot(pools(poolOf("agents", 1, turnedOff("n1"))), nodes(node("n1", off, proved(settle)))), want: []string{"commit n1"},
 		},
+	}.run(t)
+}
+
+// A deallocated machine costs no money, and takes its quota all the while.
+func TestWhatDeallocatedMachinesTake(t *testing.T) {
+	waits := []Pod{pod("a", 8), pod("b", 8)}
+	limited := func(l Limits, s Snapshot) Snapshot { s.Limits = l; return s }
+	noQuota := func(p *PoolState) { p.Headroom, p.Family, p.VCPUs = new(int), "D", 8 }
+	two := func(changes ...func(*PoolState)) []PoolState {
+		return pools(poolOf("agents", 2, append(changes, deallocating, turnedOff("n1", "n2"))...))
+	}
+	both := nodes(node("n1", off), node("n2", off))
+	one := nodes(node("n1", off), node("n2", startedAgo(time.Second)))
+	scenarios{
+		"not of the machines that may run": {
+			in:   limited(Limits{Machines: 1}, snapshot(two(), both, waits...)),
+			want: []string{"start n1", "a waits: MachinesComing", "b waits: SpendingLimit"},
+		},
+		"not of the money": {
+			in:   limited(Limits{HourlyPrice: 1}, snapshot(two(costs(1)), both, waits...)),
+			want: []string{"start n1", "a waits: MachinesComing", "b waits: SpendingLimit"},
+		},
+		"one that is about to start is paid for": {
+			in:   limited(Limits{Machines: 1}, snapshot(two(), one, waits...)),
+			want: []string{"start n2", "a waits: MachinesComing", "b waits: SpendingLimit"},
+		},
+		"one that was only shut down is paid for": {
+			in: limited(Limits{Machines: 1}, snapshot(pools(poolOf("agents", 1, machine(func() Instance {
+				i := instance("n1")
+				i.State = InstanceStopped
+				return i
+			}()))), nodes(node("n1", notReady, state(InstanceStopped))), waits...)),
+			want: []string{"a waits: SpendingLimit", "b waits: SpendingLimit"},
+		},
+		"no more of the quota when it starts": {
+			in:   snapshot(two(noQuota), both, append(waits, pod("c", 8))...),
+			want: []string{"start n1", "start n2", "a waits: MachinesComing", "b waits: MachinesComing", "c waits: QuotaUsedUp"},
+		},
+	}.run(t)
+}
+
+// Of the deallocated machines the one is started whose zone a waiting pod needs.
+func TestStartsInTheRightZone(t *testing.T) {
+	zonal := func(p *PoolState) {
+		p.Zones = []string{"west-1", "west-2", "west-3"}
+		p.Shape.Labels[corev1.LabelTopologyZone] = "west-1"
+		for i := range p.Instances {
+			p.Instances[i].Zone = p.Zones[i]
+		}
+	}
+	in := func(zone string) func(*Node) {
+		return func(n *Node) { off(n); n.Instance.Zone = zone }
+	}
+	selects := func(name, zone string) Pod {
+		return pod(name, 8, class(classOf(cpus(8), "", map[string]string{corev1.LabelTopologyZone: zone})))
+	}
+	three := func(changes ...func(*PoolState)) []PoolState {
+		return pools(poolOf("agents", 3, append([]func(*PoolState){deallocating, turnedOff("n1", "n2", "n3"), zonal}, changes...)...))
+	}
+	all := nodes(node("n1", in("west-1")), node("n2", in("west-2")), node("n3", in("west-3")))
+	two := nodes(node("n1", in("west-1")), node("n2", in("west-2")), node("n3", notReady, state(InstanceDeleting)))
+	scenarios{
+		"it alone": {in: snapshot(three(), all, selects("a", "west-3")), want: []string{"start n3", "a waits: MachinesComing"}},
+		"the first one if the pod does not mind": {
+			in: snapshot(three(), all, pod("a", 8)), want: []string{"start n1", "a waits: MachinesComing"},
+		},
+		"each in its zone": {
+			in:   snapshot(three(), all, selects("a", "west-3"), selects("b", "west-2")),
+			want: []string{"start n2", "start n3", "a waits: MachinesComing", "b waits: MachinesComing"},
+		},
+		"a second one for the zone is bought, where Azure puts it": {
+			in:   snapshot(three(), all, selects("a", "west-1"), selects("b", "west-1")),
+			want: []string{"grow agents from 3 to 4", "start n1", "a waits: MachinesComing", "b waits: MachinesComing"},
+		},
+		"one of another zone does not help": {
+			in:   snapshot(three(bounds(0, 3)), two, selects("a", "west-3")),
+			want: []string{"a waits: PoolAtMaximum"},
+		},
+		"for the minimum any": {in: snapshot(three(bounds(1, 3)), all), want: []string{"start n1"}},
 	}.run(t)
 }
 

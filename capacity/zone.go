@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -38,26 +39,50 @@ func (po *pool) zoneOf(name string) *zone {
 	return &po.zones[0]
 }
 
-// nextZone is where the pool's next machine will be: Azure balances a set's
-// machines over its zones. Source: Azure documentation, "Create a scale set
-// that uses Availability Zones", zone balancing.
+// bought is how many machines are to be bought in the zone, beside those that are
+// started there.
+func (z *zone) bought() int { return max(0, z.opened-z.stopped) }
+
+// hasStopped reports whether a machine that is right for pods of the class may yet be
+// started.
+func (po *pool) hasStopped(class *fit.Class) bool {
+	return slices.ContainsFunc(po.zones, func(z zone) bool { return z.opened < z.stopped && z.shape.Admits(class, "") == "" })
+}
+
+// nextZone is where the pool's next machine will be: where one can be started,
+// else where Azure puts one that is bought.
 func (po *pool) nextZone() *zone {
+	for i := range po.zones {
+		if z := &po.zones[i]; z.opened < z.stopped {
+			return z
+		}
+	}
+	return po.balancedZone()
+}
+
+// balancedZone is where the next machine that is bought will be: Azure balances a
+// set's machines over its zones. Source: Azure documentation, "Create a scale set
+// that uses Availability Zones", zone balancing.
+func (po *pool) balancedZone() *zone {
 	next := &po.zones[0]
 	for i := range po.zones {
-		if po.zones[i].machines < next.machines {
-			next = &po.zones[i]
+		if z := &po.zones[i]; z.machines+z.bought() < next.machines+next.bought() {
+			next = z
 		}
 	}
 	return next
 }
 
-// lastIn reports whether the last machine that is to be bought in the pool would
-// be in that zone. Only such a machine can be given up: without any other, those
-// bought after it would come in other zones than planned.
+// lastIn reports whether a machine that is to be started or bought in that zone
+// can be given up. Of those that are bought only the pool's last one can: without
+// any other, those bought after it would come in other zones than planned.
 func (po *pool) lastIn(z *zone) bool {
+	if z.bought() == 0 {
+		return true
+	}
 	var last *zone
 	for i := range po.zones {
-		if next := &po.zones[i]; next.opened > 0 && (last == nil || next.machines >= last.machines) {
+		if next := &po.zones[i]; next.bought() > 0 && (last == nil || next.machines+next.bought() >= last.machines+last.bought()) {
 			last = next
 		}
 	}

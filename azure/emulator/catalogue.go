@@ -127,7 +127,8 @@ func (q Quota) counts(s *scaleSet) bool {
 	return !s.Spot && strings.EqualFold(q.Family, s.Shape.Family)
 }
 
-// used returns how much of a quota is in use.
+// used returns how much of a quota is in use. Deallocated machines keep their part of
+// it. Source: Azure documentation, "Check vCPU quotas".
 func (c *Cloud) used(q Quota) int {
 	used := q.UsedElsewhere
 	for _, s := range c.sets {

@@ -336,6 +336,7 @@ func (p *pools) shown(machines []capacity.Instance) []capacity.Instance {
 	for i := range machines {
 		if state, ok := p.inFlight[machines[i].VMID]; ok {
 			machines[i].State = state
+			machines[i].Deallocated = state == capacity.InstanceStopped // by a request of ours
 		}
 	}
 	return machines
