@@ -55,7 +55,7 @@ func (w *World) seen(e cluster.Event) {
 	case pod.DeletionTimestamp != nil && before.DeletionTimestamp == nil && isWork(pod) && !w.evictable(pod.Spec.NodeName):
 		w.fail("pod %s was deleted by %s before it was done", pod.Name, e.By)
 	case pod.Spec.NodeName != "" && before.Spec.NodeName == "" && isWork(pod):
-		if _, up := w.Cluster.Machine(cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)); !up {
+		if !w.mayRun(cluster.Get[*corev1.Node](w.Cluster.Store, "", pod.Spec.NodeName)) {
 			w.fail("pod %s was bound to %s, whose machine is gone", pod.Name, pod.Spec.NodeName)
 		}
 	}
@@ -65,6 +65,17 @@ func (w *World) seen(e cluster.Event) {
 			w.checkRelease(pod, e.By)
 		}
 	}
+}
+
+// mayRun reports whether a pod that is bound to the node has a machine to run on: one
+// that is up, or one that comes back by itself, since nobody has committed its end.
+// Others bind to nodes that are silent, too.
+func (w *World) mayRun(node *corev1.Node) bool {
+	if _, up := w.Cluster.Machine(node); up {
+		return true
+	}
+	return node != nil && node.Annotations[api.DeletingAnnotation] == "" && node.Annotations[api.RestartingAnnotation] == "" &&
+		slices.ContainsFunc(w.Cloud.VMs(), func(vm emulator.VM) bool { return vm.VMID == node.Annotations[api.VMIDAnnotation] })
 }
 
 // checkCommit makes sure that nothing speaks against the deletion of a machine,
