@@ -65,7 +65,7 @@ func anyPool(d *dice, name string) PoolState {
 	p.Settings.PricePerHour = float64(d.roll(3))
 	p.Growing, p.Listed = d.rarely(), !d.rarely()
 	p.Spot, p.Settings.Buffer.Machines, p.Settings.Buffer.Percent = d.rarely(), d.roll(2)*d.roll(2), d.roll(2)*30
-	p.Settings.MaxSurge.Machines = d.roll(3)
+	p.Settings.MaxSurge.Machines, p.Settings.Deallocate = d.roll(3), d.often()
 	if d.rarely() {
 		headroom := d.roll(4)
 		p.Headroom, p.Family, p.VCPUs = &headroom, pick(d, "", "D"), pick(d, 0, 8)
@@ -116,6 +116,9 @@ func anyNode(d *dice, s *Snapshot, name string) Node {
 		pick(d, proved(time.Hour), proved(time.Second), proving(time.Second), proving(time.Hour))(&n)
 	case 5:
 		committed(&n)
+	case 6:
+		off(&n)
+		n.Instance.Zone = pick(d, "west-1", "west-2", "west-3")
 	}
 	if po := find(s.Pools, n.Pool); po != nil && n.Instance.VMID != "" && d.often() {
 		po.Instances = append(po.Instances, n.Instance)
@@ -366,8 +369,22 @@ func checkSpending(t *testing.T, s Snapshot, d Decision) {
 	machines, price := 0, 0.0
 	for i := range s.Pools {
 		if po := &s.Pools[i]; po.Refused == "" {
-			machines += po.Capacity
-			price += float64(po.Capacity) * po.Settings.PricePerHour
+			paid := po.Capacity
+			for _, i := range po.Instances {
+				if i.Deallocated {
+					paid--
+				}
+			}
+			machines += paid
+			price += float64(paid) * po.Settings.PricePerHour
+		}
+	}
+	started := 0
+	for _, step := range d.Steps {
+		if step.Kind == StepStart {
+			started++
+			machines++
+			price += find(s.Pools, strings.ToLower(step.Pool)).Settings.PricePerHour
 		}
 	}
 	vcpus, left := 0, 0
@@ -388,7 +405,7 @@ func checkSpending(t *testing.T, s Snapshot, d Decision) {
 		}
 	}
 	switch {
-	case len(d.Grows) == 0:
+	case len(d.Grows)+started == 0:
 	case s.Limits.Machines > 0 && machines > s.Limits.Machines:
 		t.Errorf("%d machines in all, and the limit is %d", machines, s.Limits.Machines)
 	case s.Limits.HourlyPrice > 0 && price > s.Limits.HourlyPrice:

@@ -97,6 +97,13 @@ func TestDeallocated(t *testing.T) {
 		"and its deletion committed": {
 			in: snapshot(none, nodes(node("n1", off, requested, proved(settle)))), want: []string{"commit n1"},
 		},
+		"but not while somebody keeps it": {
+			in: snapshot(none, nodes(node("n1", off, requested, keep, proved(settle)))), want: nil,
+		},
+		"nor with a pod on it": {
+			in:   snapshot(none, nodes(node("n1", off, requested, proved(settle))), pod("late", 1, on("n1"))),
+			want: []string{"evict late from n1"},
+		},
 		"the pool's way has changed": {
 			in: snapshot(pools(poolOf("agents", 1, turnedOff("n1"))), nodes(node("n1", off, proved(settle)))), want: []string{"commit n1"},
 		},
