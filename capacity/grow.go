@@ -70,10 +70,10 @@ func (p *planner) closed(po *pool) ReasonCode {
 func (p *planner) closedFor(po *pool, start bool) ReasonCode {
 	limits := &p.snapshot.Limits
 	switch {
+	case p.before(po.AwayUntil): // what Azure says itself comes first
+		return ReasonAway
 	case po.failing != "":
 		return ReasonFailing
-	case p.before(po.AwayUntil):
-		return ReasonAway
 	case !start && po.Capacity+po.buys() >= po.Settings.Max:
 		return ReasonMaximum
 	case limits.Machines > 0 && p.machines.count >= limits.Machines,

@@ -102,8 +102,15 @@ func (p *PoolState) repairsLeft(now time.Time) int {
 // Failing says why no machines are bought from the pool for the time being: too
 // many of those that were bought did not become nodes. It is "" if that is not
 // so. The time is when it ends by itself; zero if somebody has to act first.
+// Machines that Azure could not provision count at once: while it may still mend
+// them the same would become of others.
 func (p *PoolState) Failing(now time.Time) (why string, until time.Time) {
-	broken, recent := len(p.Broken(now)), p.RecentRepairs(now)
+	broken, recent := 0, p.RecentRepairs(now)
+	for _, i := range p.Instances {
+		if due, is := p.broken(i); is && (i.State == InstanceFailed || !now.Before(due)) {
+			broken++
+		}
+	}
 	over := broken + len(recent) - p.repairLimit()
 	if over < 0 {
 		return "", time.Time{}

@@ -146,6 +146,10 @@ func TestBrokenImageDoesNotBurnMoney(t *testing.T) {
 			in:   buys(bought(InstanceRunning, joinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
 			want: []string{"report m1", "report m2", "report m3", "a waits: MachinesDoNotJoin"},
 		},
+		"those that Azure could not provision count at once": {
+			in:   buys(joinTainted, bought(InstanceFailed, 0, "m1", "m2", "m3", "m4")),
+			want: []string{"a waits: MachinesDoNotJoin"},
+		},
 		"not for the minimum either": {
 			in:   snapshot(pools(poolOf("agents", 0, bounds(2, 9), repaired(4*time.Minute, 3*time.Minute, 2*time.Minute, time.Minute))), nil),
 			want: nil,
