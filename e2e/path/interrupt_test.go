@@ -96,8 +96,15 @@ func (w *world) running(job string, want int, notOn string) []corev1.Pod {
 // capacity.
 func (w *world) alarmed(p *rig.Process) bool {
 	w.t.Helper()
-	_, metrics := p.Metrics(w.t.Context())
-	return strings.Contains(metrics, fmt.Sprintf("\ntidegate_capacity_drops_total{pool=%q} 1\n", w.pool))
+	return reports(w.t, p, fmt.Sprintf("tidegate_capacity_drops_total{pool=%q} 1", w.pool))
+}
+
+// reports reports whether the process' metrics have these lines.
+func reports(t *testing.T, p *rig.Process, lines ...string) bool {
+	t.Helper()
+	_, metrics := p.Metrics(t.Context())
+	has := func(line string) bool { return strings.Contains(metrics, "\n"+line+"\n") }
+	return !slices.ContainsFunc(lines, func(line string) bool { return !has(line) })
 }
 
 // interrupted is how many pods the process has evicted from machines that Azure

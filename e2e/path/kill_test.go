@@ -53,18 +53,18 @@ func TestKilled(t *testing.T) {
 	t.Run("at every write of a machine's life", killedAtEveryWrite)
 	t.Run("at an eviction", killedAtEviction)
 	t.Run("at an interruption", killedAtInterruption)
+	t.Run("in the life of a machine that is kept off", killedInALifeWithBreaks)
+	t.Run("at a repair", killedAtRepair)
 	wanted := slices.DeleteFunc(writeKinds(t), func(kind string) bool { return notKilledHere[kind] })
 	if diff := cmp.Diff(wanted, slices.Sorted(maps.Keys(suite.killed))); diff != "" && !t.Failed() {
 		t.Errorf("kinds of write in the source and those at which tidegate run was killed (-source +killed):\n%s", diff)
 	}
 }
 
-// notKilledHere are writes of rarer lives of a machine. The simulation ends
-// processes at those of the first line, and nothing does at the others.
-var notKilledHere = map[string]bool{
-	"record-request": true, "record-restart": true, "restart": true, "return": true, "repair": true,
-	"record-model": true, "start": true, "protect": true,
-}
+// notKilledHere are the writes after which the next process waits for three minutes,
+// until nothing that the dead one has asked for can be on its way. The simulation ends
+// processes at these.
+var notKilledHere = map[string]bool{"restart": true, "record-restart": true}
 
 // A capacity manager that is killed before and after every write, and starts
 // again each time, does what one does that lives: it buys one machine, uses it

@@ -1,7 +1,6 @@
 package path
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -17,28 +16,15 @@ func TestDeallocate(t *testing.T) {
 	w := newWorld(t, "off")
 	t.Parallel()
 	tidegate(t)
-	stops := func(times int) {
-		t.Helper()
-		w.eventually("the machine is off", func() error {
-			nodes := w.nodes()
-			if len(nodes) != 1 {
-				return fmt.Errorf("%d nodes", len(nodes))
-			}
-			if r := api.RestartOf(&nodes[0]); w.count(emulator.InstanceStopping) != times || r == nil || r.Done == nil {
-				return fmt.Errorf("it was stopped %d times, and is %s: %+v", w.count(emulator.InstanceStopping), state(&nodes[0]), r)
-			}
-			return nil
-		})
-	}
 	w.submit(w.pod("first", "3", time.Second))
 	w.phase("first", corev1.PodSucceeded)
-	stops(1)
+	w.off(1)
 	w.submit(w.pod("second", "3", time.Second))
 	w.phase("second", corev1.PodSucceeded)
-	stops(2)
+	node := w.off(2)
 	if bought, started := w.count(emulator.InstanceCreated), w.count(emulator.InstanceStarting); bought != 1 || started != 1 {
 		t.Errorf("%d machines were bought and %d started, want one each", bought, started)
 	}
-	w.annotate(w.nodes()[0].Name, api.RetireAnnotation, `"delete"`)
+	w.annotate(node.Name, api.RetireAnnotation, `"delete"`)
 	w.atRest(1)
 }
