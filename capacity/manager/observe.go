@@ -53,6 +53,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 	if m.teach(o, vmids) {
 		o.snapshot.Pools = m.pools.snapshot()
 	}
+	m.recognise(o)
 	m.followMachines(o)
 	m.followSilence(o)
 	m.followOthers(o)

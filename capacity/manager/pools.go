@@ -55,6 +55,7 @@ type pools struct {
 	// reimaged are the VMIDs of machines that join once more: how long ago they
 	// were bought says nothing about a boot.
 	reimaged map[string]bool
+	departed map[string]departure // by VMID
 }
 
 type poolState struct {
@@ -92,7 +93,7 @@ func newPools(cloud Cloud, now func() time.Time, log logr.Logger, changed func()
 		wake:     make(chan struct{}, 1),
 		states:   map[string]*poolState{},
 		err:      errUnread,
-		inFlight: map[string]capacity.InstanceState{}, reimaged: map[string]bool{},
+		inFlight: map[string]capacity.InstanceState{}, reimaged: map[string]bool{}, departed: map[string]departure{},
 	}
 }
 
@@ -268,6 +269,7 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 		s.Pool = pool
 		if r.listed {
 			s.watch(r.instances, p.now())
+			p.noteDepartures(s, r.instances)
 			s.Listed, s.listed, s.outdated = true, p.now(), false
 			s.Lists++
 			s.Instances = p.shown(r.instances) // the list may be behind
