@@ -286,36 +286,6 @@ func (p *pools) adopt(readings []reading, writes map[string]int) {
 	}
 }
 
-// compare notes that the capacity is lower than it was, if that was not us.
-func (s *poolState) compare(read capacity.Pool, now time.Time) {
-	ours := s.Growing || s.unsure || s.outdated
-	// Azure takes Spot machines as it likes.
-	if s.Listed && !ours && !read.Spot {
-		if from := s.Capacity - s.excuse(s.Capacity-read.Capacity); read.Capacity < from {
-			s.dropped = &capacity.Lowered{From: from, To: read.Capacity, At: now}
-		}
-	}
-	if s.awaited == 0 && s.dropped != nil {
-		s.Lowered, s.dropped = s.dropped, nil
-	}
-	if read.Settled {
-		s.unsure = false
-	}
-}
-
-// excuse puts a drop by so many machines down to those that the cloud has announced to
-// take, each once, and returns how many these are.
-func (s *poolState) excuse(drop int) int {
-	excused := 0
-	for _, vmid := range slices.Sorted(maps.Keys(s.announced)) {
-		if excused < drop && !s.excused[vmid] {
-			s.excused[vmid] = true
-			excused++
-		}
-	}
-	return excused
-}
-
 // resized forgets what the nodes of the pool's former VM size offered, if the
 // cloud says what those of the new one will.
 func (s *poolState) resized(pool capacity.Pool) {
@@ -380,27 +350,6 @@ func (p *pools) snapshot() []capacity.PoolState {
 	}
 	slices.SortFunc(out, func(a, b capacity.PoolState) int { return strings.Compare(a.Name, b.Name) })
 	return out
-}
-
-// expectLosses says of which pools machines are about to go without us: these
-// are read more often. Of the announced ones it says which they are.
-func (p *pools) expectLosses(leaving map[string]bool, announced map[string][]string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for name, s := range p.states {
-		before := s.excused
-		s.announced, s.excused = map[string]bool{}, map[string]bool{}
-		for _, vmid := range announced[name] {
-			s.announced[vmid] = true
-			if before[vmid] {
-				s.excused[vmid] = true
-			}
-		}
-		if leaving[name] && !s.leaving {
-			p.soon()
-		}
-		s.leaving = leaving[name]
-	}
 }
 
 // setNodes tells which machines are nodes of this cluster; an unknown one asks
