@@ -33,7 +33,6 @@ type member struct {
 	bin  *bin
 	// released is true if the pod is let through the gate.
 	released bool
-	from     progress // the kind's before the member was placed
 }
 
 // kind is a Class in the planning.

@@ -18,9 +18,9 @@ func (p *planner) explain() {
 			if m.pod == nil || !m.pod.Gated || m.released {
 				continue
 			}
-			r := p.reason(u, m, texts)
+			p.decision.Reasons = append(p.decision.Reasons, p.reason(u, m, texts))
+			r := &p.decision.Reasons[len(p.decision.Reasons)-1]
 			r.Pod, r.UID = m.pod.Key, m.pod.UID
-			p.decision.Reasons = append(p.decision.Reasons, r)
 		}
 	}
 	for _, pod := range p.unbound {
@@ -71,8 +71,8 @@ func (p *planner) coming(b *bin) Reason {
 	if due.IsZero() {
 		due = p.snapshot.Now.Add(po.BootTime)
 	}
-	if known := po.coming; known.Expected.Equal(due) && known.Code != "" {
-		return known
+	if po.coming.Code != "" && po.coming.Expected.Equal(due) {
+		return po.coming
 	}
 	boots := "about " + api.ShortDuration(po.BootTime) + " from purchase to ready"
 	if po.SlowBoot > po.BootTime {

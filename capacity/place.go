@@ -222,7 +222,7 @@ func (p *planner) placeRun(r run) {
 			break // nor is there one for the next, which is like it
 		}
 		n := 1
-		if !k.tied {
+		if !k.tied && len(units) > 1 {
 			n = max(1, b.place.Free.Count(k.Requests, len(units)))
 		}
 		b.put(&p.world, k.Class, n)
@@ -242,11 +242,12 @@ func (p *planner) placeRun(r run) {
 // placeGang finds a place for every member, or for none.
 func (p *planner) placeGang(u *unit) bool {
 	bins := len(p.bins)
+	from := make([]progress, 0, len(u.members))
 	for i, m := range u.members {
-		m.from = m.kind.progress.clone()
+		from = append(from, m.kind.progress.clone())
 		m.bin = p.find(m.kind, u.buys)
 		if m.bin == nil {
-			p.takeBack(u.members[:i+1], bins)
+			p.takeBack(u.members[:i+1], from, bins)
 			return false
 		}
 		m.bin.put(&p.world, m.kind.Class, 1)
@@ -255,8 +256,9 @@ func (p *planner) placeGang(u *unit) bool {
 }
 
 // takeBack undoes the placing of the members, the last of which found no
-// place, and the purchases made for them, which begin at bin number bought.
-func (p *planner) takeBack(members []*member, bought int) {
+// place, the progress of their kinds since then, and the purchases made for them,
+// which begin at bin number bought.
+func (p *planner) takeBack(members []*member, from []progress, bought int) {
 	for i := len(members) - 1; i >= 0; i-- {
 		m := members[i]
 		if m.bin != nil {
@@ -264,7 +266,7 @@ func (p *planner) takeBack(members []*member, bought int) {
 			p.raise(m.bin)
 			m.bin = nil
 		}
-		m.kind.progress = m.from
+		m.kind.progress = from[i]
 	}
 	p.unbuy(bought)
 }

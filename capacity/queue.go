@@ -42,6 +42,16 @@ func (q *queue) raise(at int, b *bin) {
 	*most = most.Max(b.place.Free)
 }
 
+// sum notes anew what the block with the bin at that place has at most.
+func (q *queue) sum(at int) {
+	first := at - at%blockSize
+	most := fit.Resources{}
+	for _, b := range q.bins[first:min(first+blockSize, len(q.bins))] {
+		most = most.Max(b.place.Free)
+	}
+	q.blocks[at/blockSize] = most
+}
+
 // cut leaves the first n bins.
 func (q *queue) cut(n int) {
 	q.bins, q.blocks = q.bins[:n], q.blocks[:(n+blockSize-1)/blockSize]
@@ -150,7 +160,7 @@ func (p *planner) search(q *queue, at *scan, s search) *bin {
 			i = end
 			continue
 		}
-		whole, most := i%blockSize == 0, fit.Resources{Scalar: block.Scalar}
+		whole := i%blockSize == 0
 		for ; i < end; i++ {
 			b := q.bins[i]
 			if b.at >= s.before || !s.buys && b.tier >= tierComing {
@@ -164,12 +174,9 @@ func (p *planner) search(q *queue, at *scan, s search) *bin {
 				return nil
 			}
 			at.pass(i+1, verdict.Lasting)
-			free := b.place.Free
-			free.Scalar = nil
-			most = most.Max(free)
 		}
 		if whole {
-			*block = most
+			q.sum(end - 1)
 		}
 	}
 	return nil
