@@ -39,25 +39,38 @@ func (p *planner) serve() {
 		dispensable[u] = u.reserved == nil
 	}
 	must := func(u *unit) bool { return !dispensable[u] }
+	stands := false // what the best way placed
 	for w := range p.otherWays(best.runs) {
+		if stands {
+			p.undo()
+		}
 		o := p.attempt(w, must)
-		if !o.complete || o.compare(known) >= 0 {
+		if stands = o.complete && o.compare(known) < 0; !stands {
 			p.undo()
 			continue
 		}
 		if best, known = w, o; o.bought == 0 {
 			return
 		}
+	}
+	switch {
+	case stands && len(known.unplaced) == 0:
+		return // to place it again, and keep machines free for others, would change nothing
+	case stands:
 		p.undo()
 	}
 	p.attempt(best, nil)
 }
 
 // otherWays are ways to place the demand that may need fewer machines than to
-// do so in the order of age. Nothing is placed when the next one is asked for.
+// do so in the order of age, whose places are undone.
 func (p *planner) otherWays(byAge []run) iter.Seq[way] {
 	return func(yield func(way) bool) {
 		p.undo()
+		tries := 0
+		if len(p.units) <= fewPods && p.roomForAll() {
+			tries = min(manyTries, manyDraws/(len(p.units)+p.bought))
+		}
 		bySize := p.bySize()
 		ways := []way{{runs: bySize, bins: largestFirst}}
 		if len(p.units) <= fewPods {
@@ -71,10 +84,7 @@ func (p *planner) otherWays(byAge []run) iter.Seq[way] {
 				return
 			}
 		}
-		if len(p.units) > fewPods || !p.roomForAll() {
-			return
-		}
-		for seed := range min(manyTries, manyDraws/(len(p.units)+p.bought)) {
+		for seed := range tries {
 			if !yield(p.atRandom(bySize, uint64(seed))) {
 				return
 			}
