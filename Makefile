@@ -6,7 +6,7 @@ DEMO = ../bin/demo $(if $(TRACE),--trace $(abspath $(TRACE))) $(if $(PODS),--pod
 # What the binary and the image call themselves.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: demo sim soak test lint cluster build image bench-plan bench-cluster
+.PHONY: demo sim soak test lint cluster build image bench-plan bench-replay bench-cluster
 
 build: ## Build tidegate into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags="-X main.version=$(VERSION)" -o bin/tidegate ./cmd/tidegate
@@ -53,6 +53,9 @@ bench-plan: ## Measure the planner, and Karpenter's beside it; see docs/performa
 	cd bench && go test -count=1 -v -run TestPackingQuality ./packing
 	cd bench && go run ./cmd/growth -dir ../bin
 	cd bench && go run ./cmd/compare
+
+bench-replay: ## Hold the machine-hours of the trace TRACE=FILE against a lower bound.
+	cd bench && go run ./cmd/replay -trace $(abspath $(TRACE))
 
 bench-cluster: ## Measure what Tidegate costs clusters of 1,000 and 5,000 nodes.
 	cd e2e && go run ./cmd/throughput

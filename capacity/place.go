@@ -31,12 +31,14 @@ type way struct {
 func (p *planner) serve() {
 	best := way{runs: p.byAge(), bins: longestFirst}
 	known := p.attempt(best, nil)
-	if known.bought == 0 && (len(known.unplaced) == 0 || !p.roomForAll()) {
+	if known.bought == 0 && (known.unplaced == 0 || !p.roomForAll()) {
 		return
 	}
 	dispensable := map[*unit]bool{}
-	for _, u := range known.unplaced {
-		dispensable[u] = u.reserved == nil
+	for _, u := range p.units {
+		if !u.placed {
+			dispensable[u] = u.reserved == nil
+		}
 	}
 	must := func(u *unit) bool { return !dispensable[u] }
 	stands := false // what the best way placed
@@ -54,7 +56,7 @@ func (p *planner) serve() {
 		}
 	}
 	switch {
-	case stands && len(known.unplaced) == 0:
+	case stands && known.unplaced == 0:
 		return // to place it again, and keep machines free for others, would change nothing
 	case stands:
 		p.undo()
@@ -121,7 +123,7 @@ func (p *planner) atRandom(bySize []run, seed uint64) way {
 
 // outcome is what came of placing everything in some order.
 type outcome struct {
-	unplaced []*unit
+	unplaced int // units without a place
 	bought   int
 	// cost of the machines to buy: their price per hour if all pools have one,
 	// else their CPUs.
@@ -135,7 +137,7 @@ type outcome struct {
 func (o outcome) compare(other outcome) int {
 	const cent = 1e4 // sums of the same prices in another order differ a little
 	return cmp.Or(
-		cmp.Compare(len(o.unplaced), len(other.unplaced)),
+		cmp.Compare(o.unplaced, other.unplaced),
 		cmp.Compare(math.Round(o.cost*cent), math.Round(other.cost*cent)),
 		cmp.Compare(o.bought, other.bought),
 	)
@@ -162,7 +164,7 @@ func (p *planner) attempt(w way, must func(*unit) bool) outcome {
 			if must != nil && must(u) {
 				return o
 			}
-			o.unplaced = append(o.unplaced, u)
+			o.unplaced++
 		}
 		if last := r.units[len(r.units)-1]; must == nil && !last.placed {
 			p.reserve(r)

@@ -11,10 +11,11 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/internal/trace"
 )
 
 // gpu is the extended resource of a GPU.
-const gpu corev1.ResourceName = "nvidia.com/gpu"
+const gpu = trace.GPU
 
 // What a machine offers to pods once system and kubelet have taken their share,
 // as the emulator's machines do.

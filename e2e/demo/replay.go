@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/internal/trace"
 )
 
 // loadTrace reads the first pods of the trace, squeezed and clamped, and says
@@ -23,7 +24,7 @@ func loadTrace(file string, pods int, duration time.Duration) ([]arrival, []stri
 		return nil, nil, err
 	}
 	defer f.Close()
-	all, err := readTrace(f)
+	all, err := trace.Read(f)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidegate-k3s/tidegate/internal/trace"
 )
 
 const header = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n"
@@ -37,7 +39,7 @@ func TestReplayOfATrace(t *testing.T) {
 		"early,500,1024,2,1000,,Burstable,Failed,1000,1110,1010\n" +
 		"endless,500,1024,1,500,A100,BE,Succeeded,1050,99999,1060\n" +
 		"blink,1500,512,0,0,,BE,Succeeded,1025,1026,1025\n"
-	pods, err := readTrace(strings.NewReader(rows))
+	pods, err := trace.Read(strings.NewReader(rows))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,30 +57,12 @@ func TestReplayOfATrace(t *testing.T) {
 }
 
 func TestOnePodArrivesAtOnce(t *testing.T) {
-	pods, err := readTrace(strings.NewReader(header + "only,500,1024,0,0,,BE,Succeeded,777,800,780\n"))
+	pods, err := trace.Read(strings.NewReader(header + "only,500,1024,0,0,,BE,Succeeded,777,800,780\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := squeeze(pods, time.Minute); len(got) != 1 || got[0].after != 0 || got[0].run != longestRun {
 		t.Errorf("got %+v, want one arrival at 0 that runs %s", got, longestRun)
-	}
-}
-
-func TestTracesThatCannotBeRead(t *testing.T) {
-	for name, tc := range map[string]struct{ text, want string }{
-		"empty":            {"", "header"},
-		"another format":   {"time,value\n1,2\n", `no column "name"`},
-		"not a number":     {header + "p,many,1024,0,0,,BE,Succeeded,1,2,1\n", `line 2 of the trace, pod p: cpu_milli "many"`},
-		"a negative size":  {header + "p,1,-5,0,0,,BE,Succeeded,1,2,1\n", `memory_mib "-5": it is negative`},
-		"no creation time": {header + "p,1,1,0,0,,BE,Succeeded,,2,1\n", `creation_time ""`},
-		"a short row":      {header + "p,1\n", "wrong number of fields"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := readTrace(strings.NewReader(tc.text))
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got error %v, want one with %q", err, tc.want)
-			}
-		})
 	}
 }
 
@@ -108,11 +92,11 @@ func TestSizesAreClampedToTheLargestMachine(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pods, err := readTrace(strings.NewReader(header + tc.row + "\n"))
+			pods, err := trace.Read(strings.NewReader(header + tc.row + "\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := arrival{name: "p", requests: pods[0].requests}
+			a := arrival{name: "p", requests: pods[0].Requests}
 			said := a.clamp(largest(a.requests))
 			if diff := cmp.Diff(tc.said, said); diff != "" {
 				t.Errorf("said (-want +got):\n%s", diff)
