@@ -159,7 +159,12 @@ func (c *Cloud) watch(conn *connection, pool string) func(context.Context) error
 
 // settled reports whether no operation of the set is under way.
 func settled(set *armcompute.VirtualMachineScaleSet) bool {
-	return slices.Contains([]string{"Succeeded", "Failed", "Canceled"}, provisioningState(set))
+	return ended(provisioningState(set))
+}
+
+// ended reports whether a provisioning state is one in which no operation is under way.
+func ended(state string) bool {
+	return slices.Contains([]string{"Succeeded", "Failed", "Canceled"}, state)
 }
 
 // failed is the error of a set whose last operation has failed, for reasons

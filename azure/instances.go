@@ -72,6 +72,7 @@ func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
 		i.ComputerName = *p.OSProfile.ComputerName
 	}
 	i.State = state(deref(p.ProvisioningState), power)
+	i.Changing = p.ProvisioningState != nil && !ended(*p.ProvisioningState)
 	i.Deallocated = i.State == capacity.InstanceStopped && power == "PowerState/deallocated"
 	return i
 }

@@ -95,6 +95,36 @@ func TestDeallocateAndStart(t *testing.T) {
 	})
 }
 
+// A machine is shown as changing for as long as Azure has not ended what it was
+// asked for: it may yet happen.
+func TestMachinesAreChangingUntilAzureHasDone(t *testing.T) {
+	for name, endless := range map[string]bool{"it ends": false, "it never ends": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+				w.emulated.AddFaults(emulator.Fault{Operation: actionDeallocate, Effect: emulator.Effect{Endless: endless}})
+				changing := func() bool {
+					t.Helper()
+					instances, err := w.Instances(t.Context(), "agents")
+					if err != nil || len(instances) != 1 {
+						t.Fatalf("instances %v, error %v", instances, err)
+					}
+					return instances[0].Changing
+				}
+				before := changing()
+				if _, err := w.Restart(t.Context(), "agents", api.FateDeallocate, w.refs(t, "agents")); err != nil {
+					t.Fatal(err)
+				}
+				meanwhile := changing()
+				time.Sleep(time.Hour)
+				if before || !meanwhile || changing() != endless {
+					t.Errorf("changing before, meanwhile and an hour later: %t, %t, %t; want false, true, %t", before, meanwhile, changing(), endless)
+				}
+			})
+		})
+	}
+}
+
 // Nothing but the very machines that were named is ever restarted; to Azure a
 // request without IDs would mean all of them.
 func TestRestartsNoOtherMachine(t *testing.T) {

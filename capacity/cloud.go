@@ -92,6 +92,9 @@ type Instance struct {
 	// no more than its disk. One that was only shut down is paid for.
 	// Source: Azure documentation, "States and billing status of Azure VMs".
 	Deallocated bool
+	// Changing is true while an operation of the cloud's is at work on the machine: one
+	// that was asked for long ago may yet end the machine's run.
+	Changing bool
 	// Zone is where the machine runs, in the form of Pool.Zones; "" if it is
 	// not in a zone.
 	Zone string

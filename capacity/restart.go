@@ -124,7 +124,7 @@ func (p *planner) stopped(n *Node, po *pool, machine Instance) {
 	r := n.Restart
 	switch {
 	case r.Started != nil && !p.before(r.Started.Add(restartTimeout)):
-		p.notBack(n, po, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
+		p.notBack(n, po, machine, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
 	case r.Started != nil && machine.State == InstanceStopped:
 		p.step(n, Step{Kind: StepStart, Why: "not started yet"})
 	case r.Started != nil || machine.State != InstanceStopped: // it will be back
@@ -155,17 +155,18 @@ func (p *planner) restarting(n *Node, po *pool) {
 		p.restore(n, "it has no fence that its "+string(r.Fate)+" was committed with")
 	case !there: // if it is gone for good the node is forgotten as a lost one
 	case r.Done == nil && r.Asked != nil && p.before(r.Asked.Add(restartMargin)):
-	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart):
+	case r.Started == nil && machine.State == InstanceRestarting: // it may yet end what runs there
+	case n.backFrom(r) && (r.Done != nil || r.Fate == api.FateRestart && !machine.Changing):
 		p.step(n, Step{Kind: StepReturn, Fate: r.Fate, Why: "its machine is back after the " + string(r.Fate)})
 	case machine.State == InstanceRestarting:
 	case r.Done == nil && p.before(r.Since.Add(restartTimeout-restartMargin)):
-		if veto(n, po) != "" || len(work) > 0 {
+		if veto(n, po) != "" || len(work) > 0 || machine.Changing {
 			return
 		}
 		p.step(n, Step{Kind: StepRestart, Fate: r.Fate, Why: "committed"})
 	case r.Done == nil && p.before(r.Since.Add(restartTimeout)):
 	case r.Done == nil:
-		p.notBack(n, po, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
+		p.notBack(n, po, machine, "Azure has not carried out the "+string(r.Fate)+" within "+api.ShortDuration(restartTimeout))
 	case r.Fate == api.FateDeallocate:
 		p.stopped(n, po, machine)
 	case r.Fate == api.FateReimage:
@@ -174,7 +175,7 @@ func (p *planner) restarting(n *Node, po *pool) {
 		p.step(n, Step{Kind: StepForget, Why: "its machine was reimaged and joins anew", Reimaged: true})
 	case p.before(r.Done.Add(restartTimeout)):
 	default:
-		p.notBack(n, po, "the node was not back within "+api.ShortDuration(restartTimeout)+" of the "+string(r.Fate))
+		p.notBack(n, po, machine, "the node was not back within "+api.ShortDuration(restartTimeout)+" of the "+string(r.Fate))
 	}
 }
 
@@ -185,12 +186,13 @@ func (n *Node) backFrom(r *api.Restart) bool {
 }
 
 // notBack gives up what the node was committed to. One that is ready serves as
-// before. One that is not stays fenced until it is back, lest somebody who
+// before, unless the cloud is still at work on its machine: what was asked for may
+// then come while pods run there. Any other stays fenced until it is back, lest somebody who
 // tolerates everything binds pods to it; unless there is a reason to keep it, its
 // machine is deleted meanwhile like any other that is silent.
-func (p *planner) notBack(n *Node, po *pool, why string) {
+func (p *planner) notBack(n *Node, po *pool, machine Instance, why string) {
 	switch {
-	case n.Ready:
+	case n.Ready && machine.State == InstanceRunning && !machine.Changing:
 		p.step(n, Step{Kind: StepReturn, Why: why, Failed: true})
 	case veto(n, po) != "" || len(p.holding(n)) > 0 || po.repairsLeft(p.snapshot.Now) == 0:
 	case n.Proved.IsZero():

@@ -46,6 +46,11 @@ func TestRestart(t *testing.T) {
 	underWay := instance("n1")
 	underWay.State = InstanceRestarting
 	going := pools(poolOf("agents", 1, machine(underWay)))
+	atWork := instance("n1")
+	atWork.Changing = true
+	changes := pools(poolOf("agents", 1, machine(atWork)))
+	changing := func(n *Node) { n.Instance.Changing = true }
+	off := pools(poolOf("agents", 1, turnedOff("n1")))
 	none := pools(poolOf("agents", 0))
 	is := func(changes ...func(*Node)) []*Node { return nodes(node("n1", changes...)) }
 	scenarios{
@@ -73,9 +78,14 @@ func TestRestart(t *testing.T) {
 		"it has happened, and the node still shows the old run": {
 			in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second))), want: nil,
 		},
-		"back":                       {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"))), want: []string{"return n1"}},
-		"back before the cloud says": {in: snapshot(going, is(restarts(api.FateRestart, time.Minute), inRun("after"))), want: []string{"return n1"}},
-		"back, and not ready yet":    {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"), notReady)), want: nil},
+		"back": {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"))), want: []string{"return n1"}},
+		"back before the cloud says: it may have been by itself": {
+			in: snapshot(going, is(restarts(api.FateRestart, time.Minute), inRun("after"))), want: nil,
+		},
+		"nobody heard of it again, and the cloud is at work on the machine": {
+			in: snapshot(changes, is(restarts(api.FateRestart, 5*time.Minute), asked(restartMargin), inRun("after"), changing)), want: nil,
+		},
+		"back, and not ready yet": {in: snapshot(one, is(restarts(api.FateRestart, time.Minute), carriedOut(time.Second), inRun("after"), notReady)), want: nil},
 		"not back for long": {
 			in: snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout))), want: []string{"return n1 as failed"},
 		},
@@ -116,6 +126,15 @@ func TestRestart(t *testing.T) {
 		},
 		"the cloud refuses, and refuses": {
 			in: snapshot(one, is(restarts(api.FateRestart, restartTimeout))), want: []string{"return n1 as failed"},
+		},
+		"the cloud does not get done: the node does not serve": {
+			in: snapshot(changes, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), changing)), want: []string{"prove n1"},
+		},
+		"and its machine goes instead": {
+			in: snapshot(changes, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), changing, proved(settle))), want: []string{"commit n1 as failed"},
+		},
+		"its machine was turned off after all": {
+			in: snapshot(off, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), state(InstanceStopped))), want: []string{"prove n1"},
 		},
 		"a reimaged machine joins as a new node": {
 			in: snapshot(one, is(restarts(api.FateReimage, time.Minute), carriedOut(time.Second), notReady)), want: []string{"forget n1"},

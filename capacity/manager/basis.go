@@ -38,7 +38,7 @@ func basisOf(s capacity.Snapshot) Basis {
 		b.Pools[i].Lists = 0 // it would have the basis published with every list
 		var others []capacity.Instance
 		for _, m := range b.Pools[i].Instances {
-			if m.State != capacity.InstanceRunning || m.Outdated || m.Protected || !recorded[m.VMID] {
+			if m.State != capacity.InstanceRunning || m.Outdated || m.Protected || m.Changing || !recorded[m.VMID] {
 				others = append(others, m)
 			}
 		}

@@ -169,6 +169,7 @@ func TestADeallocatedMachineIsDeleted(t *testing.T) {
 func TestAMachineThatIsNotBackIsDeleted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		planned   bool // as one that is not back
+		changing  bool // the machine is
 		meanwhile func(*corev1.Node)
 		want      bool
 	}{
@@ -177,6 +178,9 @@ func TestAMachineThatIsNotBackIsDeleted(t *testing.T) {
 		"ready at the last look": {planned: true, meanwhile: func(n *corev1.Node) {
 			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 		}},
+		"ready at the last look, and the cloud still at work on it": {planned: true, changing: true, meanwhile: func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		}, want: true},
 		"done at the last look": {planned: true, meanwhile: func(n *corev1.Node) {
 			n.Annotations[api.RestartingAnnotation] = api.Restart{Fate: api.FateRestart, VMID: testVMID, Done: new(metav1.Now())}.Encode()
 		}},
@@ -190,7 +194,7 @@ func TestAMachineThatIsNotBackIsDeleted(t *testing.T) {
 			cached := w.node(t).DeepCopy()
 			cached.Annotations = n.Annotations
 			step := commitStep()
-			step.Failed, step.Repair = tc.planned, true
+			step.Failed, step.Repair, step.Instance.Changing = tc.planned, true, tc.changing
 			if err := w.commit(t.Context(), cached, step); err != nil && !errors.Is(err, errNotYet) {
 				t.Fatal(err)
 			}

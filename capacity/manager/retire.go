@@ -287,10 +287,10 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 // mayCommit reports whether the step's fate is still what is wanted of the node's
 // machine: what an operator asks for, else the pool's own way. A machine that is
 // deallocated may be deleted yet, and so may one that does not come back from
-// what it was committed to.
+// what it was committed to, or on which the cloud does not end it.
 func mayCommit(cached, live *corev1.Node, s capacity.Step) bool {
 	if s.Failed {
-		return readySince(live) == nil && live.Annotations[api.RestartingAnnotation] == cached.Annotations[api.RestartingAnnotation]
+		return (readySince(live) == nil || s.Instance.Changing) && live.Annotations[api.RestartingAnnotation] == cached.Annotations[api.RestartingAnnotation]
 	}
 	if r := api.RestartOf(live); r != nil && !(r.Fate == api.FateDeallocate && r.Done != nil && s.Fate == api.FateDelete) {
 		return false
