@@ -253,6 +253,13 @@ func fencedAfter(empty time.Duration) func(*Node) {
 	}
 }
 
+func fencedAgo(d time.Duration) func(*Node) {
+	return func(n *Node) {
+		at := metav1.NewTime(now.Add(-d))
+		n.Retirement.FencedAt = &at
+	}
+}
+
 func proved(ago time.Duration) func(*Node) {
 	return func(n *Node) { n.Proving, n.Proved = now.Add(-ago), now.Add(-ago) }
 }

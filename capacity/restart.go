@@ -129,7 +129,7 @@ func (p *planner) stopped(n *Node, po *pool, machine Instance) {
 		p.step(n, Step{Kind: StepStart, Why: "not started yet"})
 	case r.Started != nil || machine.State != InstanceStopped: // it will be back
 	case n.Requested != api.FateDelete && po.keepsOff(machine): // until it is needed
-	case veto(n, po) != "" || len(p.work(n)) > 0:
+	case veto(n, po) != "" || len(p.holding(n)) > 0:
 	case n.Proved.IsZero():
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	default:

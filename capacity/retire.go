@@ -160,11 +160,20 @@ func (n *Node) Contradiction() string {
 }
 
 // evictLate removes what has landed on the node after its last look, so that
-// owners make new pods at once.
+// owners make new pods at once. What Kubernetes had taken before, from a machine
+// that is off, is not among that.
 func (p *planner) evictLate(n *Node, why string) {
 	for _, pod := range p.work(n) {
+		if pod.Terminating && !pod.Bound.IsZero() && n.fencedLaterThan(pod.Bound) {
+			continue
+		}
 		p.decision.Evictions = append(p.decision.Evictions, Eviction{Pod: pod.Key, UID: pod.UID, Node: n.Name, Why: why, Late: true})
 	}
+}
+
+// fencedLaterThan reports whether the node's fence was set after that time.
+func (n *Node) fencedLaterThan(t time.Time) bool {
+	return n.Retirement != nil && n.Retirement.FencedAt != nil && t.Before(n.Retirement.FencedAt.Time)
 }
 
 // rescue ends the node's retirement because demand wants it.

@@ -193,6 +193,12 @@ func TestDeletion(t *testing.T) {
 			in:   snapshot(going, is(), pod("late", 1, on("n1")), pod("d", 1, on("n1"), of(Daemon))),
 			want: []string{"evict late from n1"},
 		},
+		"but not what Kubernetes had taken before, from a machine that is off": {
+			in: snapshot(going, is(notReady, fencedAgo(time.Minute)), pod("taken", 1, on("n1"), dying)), want: nil,
+		},
+		"what landed there and goes already is late": {
+			in: snapshot(going, is(notReady, fencedAgo(time.Minute)), pod("late", 1, on("n1"), boundAgo(time.Second), dying)), want: []string{"evict late from n1"},
+		},
 		"keep stops it":         {in: snapshot(there, is(keep)), want: nil},
 		"keep is not forgotten": {in: snapshot(gone, is(keep, unmapped)), want: nil},
 		"a missing fence stops it, as a kubelet may have written the commitment": {

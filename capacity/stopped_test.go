@@ -104,6 +104,10 @@ func TestDeallocated(t *testing.T) {
 			in:   snapshot(none, nodes(node("n1", off, requested, proved(settle))), pod("late", 1, on("n1"))),
 			want: []string{"evict late from n1"},
 		},
+		"a pod that Kubernetes has taken from it holds nothing": {
+			in:   snapshot(none, nodes(node("n1", off, requested, proved(settle), fencedAgo(time.Minute))), pod("taken", 1, on("n1"), dying)),
+			want: []string{"commit n1"},
+		},
 		"the pool's way has changed": {
 			in: snapshot(pools(poolOf("agents", 1, turnedOff("n1"))), nodes(node("n1", off, proved(settle)))), want: []string{"commit n1"},
 		},

@@ -71,7 +71,7 @@ func (m *Manager) vacated(ctx context.Context, nodes []*corev1.Node) error {
 		if live.UID != n.UID || token == "" || api.FenceToken(live) != token {
 			return errNotYet // the next plan sees what has changed
 		}
-		work, err := m.liveWork(ctx, n.Name)
+		work, err := m.liveWork(ctx, n.Name, func(*corev1.Pod) bool { return false })
 		if err != nil {
 			return err
 		}

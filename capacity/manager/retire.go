@@ -252,7 +252,10 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 		api.RetirementOf(live) == nil || live.Annotations[api.VMIDAnnotation] != s.Instance.VMID || live.Annotations[api.DeletingAnnotation] != "" || !mayCommit(cached, live, s) {
 		return errNotYet // the next plan sees what has changed
 	}
-	work, err := m.liveWork(ctx, s.Node)
+	// On a machine that is off no kubelet can confirm the end of a pod that Kubernetes
+	// has taken, and nothing of it runs.
+	off := s.Instance.State == capacity.InstanceStopped && readySince(live) == nil
+	work, err := m.liveWork(ctx, s.Node, func(p *corev1.Pod) bool { return off && p.DeletionTimestamp != nil })
 	if err != nil {
 		return err
 	}
@@ -300,8 +303,8 @@ func mayCommit(cached, live *corev1.Node, s capacity.Step) bool {
 }
 
 // liveWork returns a pod that keeps the node from being empty, as the API
-// server and not a cache knows it; nil if there is none.
-func (m *Manager) liveWork(ctx context.Context, nodeName string) (*corev1.Pod, error) {
+// server and not a cache knows it; nil if there is none but those that are over.
+func (m *Manager) liveWork(ctx context.Context, nodeName string, over func(*corev1.Pod) bool) (*corev1.Pod, error) {
 	pods, err := m.kubernetes.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", nodeName).String(),
 	})
@@ -309,7 +312,7 @@ func (m *Manager) liveWork(ctx context.Context, nodeName string) (*corev1.Pod, e
 		return nil, fmt.Errorf("live read of the pods on node %s: %w", nodeName, err)
 	}
 	for i := range pods.Items {
-		if p := &pods.Items[i]; !api.Finished(p) && WorkOf(p).IsWork() {
+		if p := &pods.Items[i]; !api.Finished(p) && WorkOf(p).IsWork() && !over(p) {
 			return p, nil
 		}
 	}

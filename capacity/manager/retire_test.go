@@ -106,6 +106,45 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// On a machine that is off nobody confirms the end of a pod that Kubernetes has taken:
+// it must not keep the machine for ever.
+func TestCommitOfAMachineThatIsOff(t *testing.T) {
+	taken := func(p *corev1.Pod) {
+		now := metav1.Now()
+		p.DeletionTimestamp, p.Finalizers = &now, []string{"x/y"}
+	}
+	ready := func(n *corev1.Node) {
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	}
+	for name, tc := range map[string]struct {
+		state capacity.InstanceState
+		node  func(*corev1.Node)
+		pod   func(*corev1.Pod)
+		want  bool
+	}{
+		"off, its pod taken":                     {state: capacity.InstanceStopped, pod: taken, want: true},
+		"off, its pod not taken":                 {state: capacity.InstanceStopped},
+		"off by the list, and its node is ready": {state: capacity.InstanceStopped, node: ready, pod: taken},
+		"it runs":                                {state: capacity.InstanceRunning, pod: taken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := fencedNode()
+			if tc.node != nil {
+				tc.node(n)
+			}
+			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, n, podOn("p", tc.pod))
+			step := commitStep()
+			step.Instance.State = tc.state
+			if err := w.commit(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.node(t).Annotations[api.DeletingAnnotation] == testVMID; got != tc.want {
+				t.Errorf("its deletion is committed: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestCommitLosesAgainstAnyWrite: the commitment compares the version that the
 // live read saw.
 func TestCommitLosesAgainstAnyWrite(t *testing.T) {
