@@ -84,6 +84,8 @@ type pool struct {
 	stopped int
 	// failing says why nothing is bought after too many machines did not join.
 	failing string
+	// giveUps is how many machines of the pool may still be given up.
+	giveUps int
 	// coming is what a pod was told last that waits for a machine of the pool.
 	coming Reason
 	// reserving is true while a machine of the pool is kept free for a unit.
@@ -121,7 +123,7 @@ func newPlanner(s Snapshot, m *Memory) *planner {
 }
 
 func (p *planner) addPool(state *PoolState) {
-	po := &pool{PoolState: state, key: strings.ToLower(state.Name), number: len(p.pools)}
+	po := &pool{PoolState: state, key: strings.ToLower(state.Name), number: len(p.pools), giveUps: state.repairsLeft(p.snapshot.Now)}
 	if po.Shape != nil {
 		po.offers = po.Shape.Offers(p.snapshot.Daemons)
 		po.zones = zonesOf(state)

@@ -35,7 +35,7 @@ type Repair struct {
 	Report bool
 }
 
-// broken says since when the machine should have been a node, and reports
+// broken says since when the machine should have been a ready node, and reports
 // whether it is one that was watched since it was bought or reimaged and is none.
 // "Never joined" is not "its Node was removed": of others nobody knows.
 func (p *PoolState) broken(i Instance) (due time.Time, is bool) {
@@ -68,7 +68,7 @@ func (p *PoolState) brokenWhy(i Instance) string {
 	return "it runs since " + clock(since) + " and has not joined"
 }
 
-// Broken returns the machines that were bought and should have become nodes by
+// Broken returns the machines that were bought and should have become ready nodes by
 // now.
 func (p *PoolState) Broken(now time.Time) []Instance {
 	var broken []Instance
@@ -123,9 +123,11 @@ func (p *PoolState) Failing(now time.Time) (why string, until time.Time) {
 	return why, until
 }
 
-// repair gives up machines that never joined, as many as may be.
+// repair gives up machines that never joined, as many as may be. Those that did and
+// never got ready are silent nodes.
 func (p *planner) repair() {
 	now := p.snapshot.Now
+	var isNode map[string]bool // made for the first machine that is broken
 	for _, po := range p.pools {
 		if po.Refused != "" || !po.Listed || len(po.Unjoined) == 0 {
 			continue
@@ -135,18 +137,32 @@ func (p *planner) repair() {
 				p.before(due)
 			}
 		}
-		left := po.repairsLeft(now)
 		for _, i := range po.Broken(now) {
+			if isNode == nil {
+				isNode = p.nodesMachines()
+			}
+			if isNode[i.VMID] {
+				continue
+			}
 			// Only what does not run cannot join in the moment of its deletion.
 			r := Repair{Pool: po.Name, Instance: i, Why: po.brokenWhy(i), Report: !po.Tainted && i.State != InstanceFailed}
-			if left > 0 || r.Report {
+			if po.giveUps > 0 || r.Report {
 				p.decision.Repairs = append(p.decision.Repairs, r)
 			}
 			if !r.Report {
-				left--
+				po.giveUps--
 			}
 		}
 	}
+}
+
+// nodesMachines are the VMIDs of the machines that are nodes.
+func (p *planner) nodesMachines() map[string]bool {
+	machines := make(map[string]bool, len(p.snapshot.Nodes))
+	for _, n := range p.snapshot.Nodes {
+		machines[n.Instance.VMID] = true
+	}
+	return machines
 }
 
 // silent reports whether the node is not ready for so long that its machine is

@@ -50,6 +50,11 @@ func silentFor(d time.Duration) func(*Node) {
 	return func(n *Node) { n.Ready, n.SilentSince = false, now.Add(-d) }
 }
 
+// neverReady is the node of a machine that joined at once and has not got ready.
+func neverReady(name string) Node {
+	return node(name, notAdopted, func(n *Node) { n.Created = now.Add(-joinTimeout) }, silentFor(joinTimeout))
+}
+
 func dying(p *Pod) { p.Terminating = true }
 
 // A machine that was bought and does not become a node is given up, if nothing
@@ -150,6 +155,11 @@ func TestBrokenImageDoesNotBurnMoney(t *testing.T) {
 			in:   buys(joinTainted, bought(InstanceFailed, 0, "m1", "m2", "m3", "m4")),
 			want: []string{"a waits: MachinesDoNotJoin"},
 		},
+		"so do those that join and never get ready": {
+			in: snapshot(pools(poolOf("agents", 4, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3", "m4"))),
+				nodes(neverReady("m1"), neverReady("m2"), neverReady("m3"), neverReady("m4")), waiting),
+			want: []string{"adopt m1", "adopt m2", "adopt m3", "adopt m4", "a waits: MachinesDoNotJoin"},
+		},
 		"not for the minimum either": {
 			in:   snapshot(pools(poolOf("agents", 0, bounds(2, 9), repaired(4*time.Minute, 3*time.Minute, 2*time.Minute, time.Minute))), nil),
 			want: nil,
@@ -236,6 +246,16 @@ func TestSilentNodes(t *testing.T) {
 		},
 		"kept":                    {in: snapshot(one, is(silentFor(24*time.Hour), keep)), want: nil},
 		"nobody knows since when": {in: snapshot(one, is(notReady)), want: nil},
+		"no more at a time than may be given up within an hour": {
+			in: snapshot(pools(poolOf("agents", 6, running("n1", "n2", "n3", "n4", "n5", "n6"))), nodes(node("n1", silentFor(time.Hour)), node("n2", silentFor(time.Hour)),
+				node("n3", silentFor(time.Hour)), node("n4", silentFor(time.Hour)), node("n5", silentFor(time.Hour)), node("n6", silentFor(time.Hour)))),
+			want: []string{"mark n1", "mark n2", "mark n3", "mark n4"},
+		},
+		"those that go already count": {
+			in: snapshot(pools(poolOf("agents", 5, running("n1", "n2", "n3", "n4", "n5"))), nodes(node("n1", silentFor(time.Hour), emptyFor(0)), node("n2", silentFor(time.Hour), fencedAfter(0)),
+				node("n3", silentFor(time.Hour), marked), node("n4", silentFor(time.Hour)), node("n5", silentFor(time.Hour)))),
+			want: []string{"fence n1", "prove n2", "record-empty n3", "mark n4"},
+		},
 		"no more than may be given up within an hour": {
 			in:   snapshot(pools(poolOf("agents", 1, running("n1"), repaired(4*time.Minute, 3*time.Minute, 2*time.Minute, time.Minute))), is(silentFor(24*time.Hour))),
 			want: nil,

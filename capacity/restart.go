@@ -194,11 +194,12 @@ func (p *planner) notBack(n *Node, po *pool, machine Instance, why string) {
 	switch {
 	case n.Ready && machine.State == InstanceRunning && !machine.Changing:
 		p.step(n, Step{Kind: StepReturn, Why: why, Failed: true})
-	case veto(n, po) != "" || len(p.holding(n)) > 0 || po.repairsLeft(p.snapshot.Now) == 0:
+	case veto(n, po) != "" || len(p.holding(n)) > 0 || po.giveUps <= 0:
 	case n.Proved.IsZero():
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	case p.before(n.Proved.Add(p.snapshot.Settle)):
 	default:
+		po.giveUps--
 		p.step(n, Step{Kind: StepCommit, Fate: api.FateDelete, Why: why, Failed: true, Repair: true})
 	}
 }

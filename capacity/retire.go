@@ -14,6 +14,11 @@ func (p *planner) retire() {
 		}
 	}
 	for _, b := range p.noted {
+		if n := b.node; b.pool != nil && n.Retirement != nil && n.Deleting == "" && n.Restart == nil && p.silent(n) {
+			b.pool.giveUps-- // it is about to be
+		}
+	}
+	for _, b := range p.noted {
 		if b.pool != nil && b.pool.Listed && !p.stepped[b.node] {
 			p.advance(b.node, b.pool)
 		}
@@ -43,7 +48,8 @@ func (p *planner) advance(n *Node, po *pool) {
 		if p.silent(n) || p.adoptable(n, po) {
 			p.step(n, Step{Kind: StepAdopt, Why: "it is a machine of " + po.Name})
 		}
-	case p.silent(n) && veto(n, po) == "" && po.repairsLeft(p.snapshot.Now) > 0:
+	case p.silent(n) && veto(n, po) == "" && po.giveUps > 0:
+		po.giveUps--
 		p.step(n, Step{Kind: StepMark, Why: "it is silent since " + clock(n.SilentSince) + " and nothing is left on it"})
 	case n.Requested != "" && veto(n, po) == "":
 		p.step(n, Step{Kind: StepMark, Why: requestedWhy(n.Requested)})

@@ -57,7 +57,7 @@ type PoolState struct {
 	// Lowered is when somebody else last lowered the capacity, nil if nobody did.
 	Lowered *Lowered
 	// Unjoined are the VMIDs of machines that were watched since they were bought or
-	// reimaged and have been no nodes since, and when that was.
+	// reimaged and have been no ready nodes since, and when that was.
 	Unjoined map[string]time.Time
 	// Unlisted is how many machines of the capacity no list has shown for so long
 	// that they are not counted on.

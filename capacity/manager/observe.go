@@ -83,11 +83,24 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 	}
 	m.seen = seen
 	m.progress.keep(seen)
-	names := make([]string, len(o.snapshot.Nodes))
-	for i, n := range o.snapshot.Nodes {
-		names[i] = n.Name
+	return m.pools.setNodes(vmids, unknown, o.claims, reimaged) || learned
+}
+
+// claims are the VMIDs and names, in lower case, that the nodes which are ready have
+// by their own account. One that has changed since the snapshot claims them in the next.
+func (o *observation) claims() map[string]bool {
+	claimed := map[string]bool{}
+	for _, n := range o.snapshot.Nodes {
+		object := o.node(n.Name)
+		if !n.Ready || object == nil {
+			continue
+		}
+		claimed[n.Name] = true
+		for _, vmid := range capacity.VMIDs(object.Status.NodeInfo.SystemUUID) {
+			claimed[vmid] = true
+		}
 	}
-	return m.pools.setNodes(vmids, names, unknown, reimaged) || learned
+	return claimed
 }
 
 // observesOnly reports whether nothing may be acted on: by the manager's own

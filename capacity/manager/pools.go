@@ -76,7 +76,7 @@ type poolState struct {
 	// that one's failure would explain it.
 	dropped *capacity.Lowered
 	// watched are the VMIDs of machines that were listed while they were young, or
-	// were reimaged, and have been no nodes since, and when that was.
+	// were reimaged, and have been no ready nodes since, and when that was.
 	watched  map[string]time.Time
 	shortage shortage
 	learned  bool // the shape is that of a node of this cluster
@@ -353,14 +353,15 @@ func (p *pools) snapshot() []capacity.PoolState {
 }
 
 // setNodes tells which machines are nodes of this cluster; an unknown one asks
-// for a read, since its pool is not known yet. Those that were reimaged, by VMID with
+// for a read, since its pool is not known yet. Ready returns the VMIDs and names that
+// nodes which are ready claim to have. Those that were reimaged, by VMID with
 // the time, are to join once more. It reports whether the machines that are watched
 // are others now.
-func (p *pools) setNodes(vmids, names []string, unknown bool, reimaged map[string]time.Time) (changed bool) {
+func (p *pools) setNodes(vmids []string, unknown bool, ready func() map[string]bool, reimaged map[string]time.Time) (changed bool) {
 	p.mu.Lock()
 	p.nodes, p.look = vmids, p.look || unknown
 	rejoin := p.haveToRejoin(reimaged)
-	changed = p.haveJoined(vmids, names, reimaged) || rejoin
+	changed = p.haveJoined(ready, reimaged) || rejoin
 	p.mu.Unlock()
 	if unknown {
 		p.soon()

@@ -316,7 +316,7 @@ func TestOnlyWhatChangesIsListed(t *testing.T) {
 		cloud.others[0].Capacity = 1
 		p.refresh(t.Context())
 		lists(map[string]int{}, "while nothing changes")
-		p.setNodes(nil, nil, true, nil)
+		p.setNodes(nil, true, claims(), nil)
 		p.refresh(t.Context())
 		lists(map[string]int{"agents": 1, "big": 1}, "when a node is of no known machine")
 		time.Sleep(idleRefresh)
@@ -354,7 +354,7 @@ func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 		if got := next.snapshot(); len(got) != 0 {
 			t.Errorf("pools %v before the cloud was read, want none", got)
 		}
-		next.setNodes([]string{testVMID}, nil, false, nil)
+		next.setNodes([]string{testVMID}, false, claims(testVMID), nil)
 		next.refresh(t.Context())
 		want := capacity.Known{VMIDs: []string{testVMID}, Pools: []string{"agents"}}
 		if diff := cmp.Diff(want, p.cloud.(*scriptedCloud).known); diff != "" {

@@ -59,23 +59,17 @@ func (p *pools) haveToRejoin(reimaged map[string]time.Time) (added bool) {
 	return added
 }
 
-// haveJoined forgets the watched machines that some node claims to be, by
+// haveJoined forgets the watched machines that some ready node claims to be, by
 // whatever it says of itself, and reports whether there are any. The old node of a
 // reimaged one does not count. The caller holds p.mu.
-func (p *pools) haveJoined(vmids, names []string, reimaged map[string]time.Time) (joined bool) {
+func (p *pools) haveJoined(ready func() map[string]bool, reimaged map[string]time.Time) (joined bool) {
 	var claimed map[string]bool // made for the first machine that needs it
 	for _, s := range p.states {
 		if !s.Listed || len(s.watched) == 0 {
 			continue
 		}
 		if claimed == nil {
-			claimed = make(map[string]bool, len(vmids)+len(names))
-			for _, vmid := range vmids {
-				claimed[vmid] = true
-			}
-			for _, name := range names { // node names are in lower case
-				claimed[name] = true
-			}
+			claimed = ready()
 		}
 		left := map[string]time.Time{} // snapshots share the old set
 		for _, i := range s.Instances {

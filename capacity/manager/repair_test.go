@@ -24,7 +24,18 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
-// A machine that was seen young and was no node since is known to have never
+// claims are what ready nodes say of themselves.
+func claims(of ...string) func() map[string]bool {
+	return func() map[string]bool {
+		claimed := map[string]bool{}
+		for _, c := range of {
+			claimed[c] = true
+		}
+		return claimed
+	}
+}
+
+// A machine that was seen young and was no ready node since is known to have never
 // joined, also to the next leader; of all others nobody knows.
 func TestWatchedMachines(t *testing.T) {
 	const other = "99999999-2222-3333-4444-555555555555"
@@ -37,16 +48,15 @@ func TestWatchedMachines(t *testing.T) {
 	for name, tc := range map[string]struct {
 		age       time.Duration // when it is first listed
 		published map[string]metav1.Time
-		vmids     []string // of the nodes
-		names     []string
+		ready     []string // VMIDs and names of the nodes that are
 		want      []string
 	}{
 		"young":                                 {age: time.Minute, want: []string{testVMID}},
 		"old when it is first listed":           {age: time.Hour},
 		"old, and an earlier leader watched it": {age: time.Hour, published: joining(testVMID), want: []string{testVMID}},
-		"it joins":                              {age: time.Minute, vmids: []string{testVMID}},
-		"a node has its name":                   {age: time.Minute, names: []string{"agents000001"}},
-		"another joins":                         {age: time.Minute, vmids: []string{other}, names: []string{"agents000002"}, want: []string{testVMID}},
+		"it joins":                              {age: time.Minute, ready: []string{testVMID, "n"}},
+		"a node has its name":                   {age: time.Minute, ready: []string{"agents000001"}},
+		"another joins":                         {age: time.Minute, ready: []string{other, "agents000002"}, want: []string{testVMID}},
 		"an earlier leader watched one that is gone": {age: time.Minute, published: joining(other), want: []string{testVMID}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,12 +66,12 @@ func TestWatchedMachines(t *testing.T) {
 				p.restore(api.Status{Pools: []api.PoolStatus{{Name: "agents", Joining: tc.published}}})
 				cloud.instances = []capacity.Instance{vm("1", testVMID, tc.age)}
 				p.refresh(t.Context())
-				joined := p.setNodes(tc.vmids, tc.names, false, nil)
-				if want := tc.vmids != nil && tc.want == nil || tc.names != nil && tc.want == nil; joined != want {
+				joined := p.setNodes(nil, false, claims(tc.ready...), nil)
+				if want := tc.ready != nil && tc.want == nil; joined != want {
 					t.Errorf("said that a watched machine has joined: %t, want %t", joined, want)
 				}
 				p.refresh(t.Context()) // what has joined once has not "never joined"
-				p.setNodes(nil, nil, false, nil)
+				p.setNodes(nil, false, claims(), nil)
 				time.Sleep(time.Hour)
 				p.refresh(t.Context())
 				got := slices.Sorted(maps.Keys(agents(t, p).Unjoined))
@@ -69,6 +79,31 @@ func TestWatchedMachines(t *testing.T) {
 					t.Errorf("known to have never joined (-want +got):\n%s", diff)
 				}
 			})
+		})
+	}
+}
+
+// A machine whose node has never been ready is watched on: it is as good as one that
+// never joined.
+func TestOnlyAReadyNodeHasJoined(t *testing.T) {
+	for name, tc := range map[string]struct {
+		node *corev1.Node
+		want int // machines that are watched
+	}{
+		"ready":     {node: joined(nil)},
+		"not ready": {node: joined(func(n *corev1.Node) { n.Status.Conditions = nil }), want: 1},
+		"another":   {node: joined(func(n *corev1.Node) { n.Name, n.Status.NodeInfo.SystemUUID = "other", "other" }), want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			machine := capacity.Instance{ID: "1", VMID: testVMID, ComputerName: "AGENTS000001", State: capacity.InstanceRunning, Created: time.Now()}
+			w, _ := observed(t, &scriptedCloud{pool: tagged(), instances: []capacity.Instance{machine}}, tc.node)
+			o, err := w.observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := len(o.snapshot.Pools[0].Unjoined); got != tc.want {
+				t.Errorf("%d machines are watched, want %d", got, tc.want)
+			}
 		})
 	}
 }
@@ -86,23 +121,23 @@ func TestReimagedMachinesAreWatched(t *testing.T) {
 				t.Errorf("watched %s (-want +got):\n%s", when, diff)
 			}
 		}
-		vmids, names := []string{testVMID}, []string{"agents000001"}
-		p.setNodes(vmids, names, false, nil)
+		node := claims(testVMID, "agents000001")
+		p.setNodes(nil, false, node, nil)
 		watched(p, nil, "while it is a node")
 
 		reimaged := map[string]time.Time{testVMID: time.Now().Truncate(time.Second).UTC()}
-		if !p.setNodes(vmids, names, false, reimaged) || p.setNodes(vmids, names, false, reimaged) {
+		if !p.setNodes(nil, false, node, reimaged) || p.setNodes(nil, false, node, reimaged) {
 			t.Error("the reimage is no news, or it is twice")
 		}
 		watched(p, reimaged, "once it was reimaged")
-		p.setNodes(nil, nil, false, nil)
+		p.setNodes(nil, false, claims(), nil)
 		watched(p, reimaged, "when its old node is gone")
 
 		next := newPools(cloud, time.Now, logr.Discard(), func() {})
 		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
 		watched(next, reimaged, "by the next leader")
 
-		p.setNodes(vmids, []string{"agents000002"}, false, nil)
+		p.setNodes(nil, false, claims(testVMID, "agents000002"), nil)
 		watched(p, nil, "when it has joined again")
 	})
 }
