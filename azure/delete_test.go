@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -166,6 +167,37 @@ func TestDeleteAnswerLost(t *testing.T) {
 			t.Errorf("capacity %d, want 1", got)
 		}
 	})
+}
+
+// Whoever gave a machine up has to know whether Azure may delete it yet.
+func TestDeleteWithoutAnswer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault emulator.Fault
+		want  bool
+	}{
+		"the connection breaks before":    {fault: emulator.Fault{Operation: actionDelete, Effect: emulator.Effect{Drop: emulator.DropBefore}}, want: true},
+		"the connection breaks after":     {fault: emulator.Fault{Operation: actionDelete, Effect: emulator.Effect{Drop: emulator.DropAfter}}, want: true},
+		"Azure has a fault":               {fault: answer(actionDelete, 503, "ServerBusy", "Oops.", 0), want: true},
+		"Azure refuses":                   {fault: answer(actionDelete, 409, "Conflict", "Not now.", 0)},
+		"Azure limits requests":           {fault: answer(actionDelete, 429, "TooManyRequests", "Slow down.", 10)},
+		"the machines cannot be read":     {fault: emulator.Fault{Operation: actionReadInstances, Effect: emulator.Effect{Drop: emulator.DropBefore}}},
+		"there is no token to ask with":   {fault: emulator.Fault{Operation: emulator.IMDSToken, Effect: emulator.Effect{Drop: emulator.DropBefore}}},
+		"the token is not accepted":       {fault: answer(actionDelete, 401, "InvalidAuthenticationToken", "No.", 0)},
+		"the role is missing all at once": {fault: answer(actionDelete, 403, "AuthorizationFailed", "No.", 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+				refs := w.refs(t, "agents")
+				w.emulated.AddFaults(tc.fault)
+				time.Sleep(5 * time.Minute) // the token has expired
+				_, err := w.Delete(t.Context(), "agents", refs)
+				if got := errors.Is(err, capacity.ErrNoAnswer); err == nil || got != tc.want {
+					t.Errorf("error %v says that it may be carried out all the same: %t, want %t", err, got, tc.want)
+				}
+			})
+		})
+	}
 }
 
 func TestDeleteFailsLate(t *testing.T) {

@@ -83,6 +83,7 @@ func (conn *connection) explain(action string, err error) error {
 	if !ok {
 		return &accessError{
 			sentence: fmt.Sprintf("Azure Resource Manager at %s does not answer; check the network from this VM to it", conn.arm),
+			sent:     true,
 			err:      err,
 		}
 	}

@@ -190,12 +190,13 @@ func isStatus(err error, status int) bool {
 }
 
 // noAnswer reports whether nobody knows if Azure carried out what it was asked
-// for, given the SDK's error.
+// for, given the SDK's error or what explain made of it.
 func noAnswer(err error) bool {
 	if response, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		return faulty(response.StatusCode)
 	}
-	_, noToken := errors.AsType[*accessError](err)
-	_, throttled := errors.AsType[*throttledError](err)
-	return !noToken && !throttled
+	if e, ok := errors.AsType[*accessError](err); ok {
+		return e.sent // else there is no token to ask with
+	}
+	return !isThrottled(err)
 }

@@ -15,7 +15,10 @@ type accessError struct {
 	sentence string
 	// denied is true if only one action is refused; otherwise none is possible.
 	denied bool
-	err    error
+	// sent is true if something was asked for, and no answer came: it may be
+	// carried out all the same.
+	sent bool
+	err  error
 }
 
 func (e *accessError) Error() string {
