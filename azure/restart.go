@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
@@ -51,9 +52,10 @@ func (c *Cloud) Restart(ctx context.Context, pool string, fate api.Fate, refs []
 }
 
 // Start starts deallocated instances of a pool in one call, after the same
-// reading. One that runs already stays as it is.
+// reading. One that runs already stays as it is. Azure may have no room for them,
+// as for new ones: what it refuses, at once or late, is a *capacity.GrowError.
 func (c *Cloud) Start(ctx context.Context, pool string, refs []capacity.Ref) (func(context.Context) error, error) {
-	return c.operate(ctx, pool, "start", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
+	wait, err := c.operate(ctx, pool, "start", refs, func(ctx context.Context, conn *connection, ids []*string) (func(context.Context) error, error) {
 		poller, err := conn.sets.BeginStart(ctx, conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetsClientBeginStartOptions{
 			VMInstanceIDs: &armcompute.VirtualMachineScaleSetVMInstanceIDs{InstanceIDs: ids},
 		})
@@ -63,4 +65,17 @@ func (c *Cloud) Start(ctx context.Context, pool string, refs []capacity.Ref) (fu
 		c.forgetUsages()
 		return waiter(c, conn, actionStart, poller), nil
 	})
+	if err != nil {
+		return nil, startRefusal(err, len(refs))
+	}
+	return func(ctx context.Context) error { return startRefusal(wait(ctx), len(refs)) }, nil
+}
+
+// startRefusal puts what Azure itself refuses into a waiting pod's terms.
+func startRefusal(err error, machines int) error {
+	_, refused := errors.AsType[*armError](err)
+	if err == nil || !refused && !isAccess(err) && !isThrottled(err) {
+		return err
+	}
+	return refusal(err, machines)
 }

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,6 +94,54 @@ func TestDeallocateAndStart(t *testing.T) {
 			t.Errorf("machines (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// What Azure refuses to start is told in a waiting pod's terms, at once or late; of
+// what got no answer it is said that it may be carried out.
+func TestStartRefused(t *testing.T) {
+	late := emulator.Fault{Operation: actionStart, Effect: emulator.Effect{Late: emulator.LateAllocationFailure(time.Minute)}}
+	const noRoom = "Azure has no room for this machine type in the region at present"
+	for name, tc := range map[string]struct {
+		fault    emulator.Fault
+		want     string // the reason, "" if it is no refusal
+		noAnswer bool
+	}{
+		"at once":         {fault: answer(actionStart, 409, "AllocationFailed", "No.", 0), want: noRoom},
+		"late":            {fault: late, want: noRoom},
+		"no answer":       {fault: emulator.Fault{Operation: actionStart, Effect: emulator.Effect{Drop: emulator.DropAfter}}, want: "Tidegate has no access to Azure", noAnswer: true},
+		"rate limited":    {fault: answer(actionStart, 429, "TooManyRequests", "Slow down.", 60), want: "Azure limits the rate of requests"},
+		"no such refusal": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+				wait, err := w.Restart(t.Context(), "agents", api.FateDeallocate, w.refs(t, "agents"))
+				if err == nil {
+					err = wait(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				refs := w.refs(t, "agents")
+				if tc.fault.Operation != "" {
+					w.emulated.AddFaults(tc.fault)
+				} else {
+					refs[0].VMID = "00000000-1111-4222-8333-444444444444"
+				}
+				wait, err = w.Start(t.Context(), "agents", refs)
+				if err == nil {
+					err = wait(t.Context())
+				}
+				reason := ""
+				if refusal, ok := errors.AsType[*capacity.GrowError](err); ok {
+					reason = refusal.Reason
+				}
+				if err == nil || reason != tc.want || errors.Is(err, capacity.ErrNoAnswer) != tc.noAnswer {
+					t.Errorf("error %v with the reason %q, want the reason %q, and that it got no answer: %t", err, reason, tc.want, tc.noAnswer)
+				}
+			})
+		})
+	}
 }
 
 // A machine is shown as changing for as long as Azure has not ended what it was

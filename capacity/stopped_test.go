@@ -77,6 +77,13 @@ func TestDeallocated(t *testing.T) {
 		"a start that was lost is repeated": {
 			in: snapshot(none, nodes(node("n1", startedAgo(time.Minute)))), want: []string{"start n1"},
 		},
+		"a pool that refused to start it is left alone": {
+			in: snapshot(pools(poolOf("agents", 1, deallocating, turnedOff("n1"), away(time.Minute, "no room"))), nodes(node("n1", off)), pod("a", 1)), want: []string{"a waits: PoolRefused"},
+		},
+		"and another one is asked": {
+			in:   snapshot(pools(poolOf("agents", 1, deallocating, turnedOff("n1"), away(time.Minute, "no room")), poolOf("other", 0)), nodes(node("n1", off)), pod("a", 1)),
+			want: []string{"grow other from 0 to 1", "a waits: MachinesComing"},
+		},
 		"it is back": {
 			in:   snapshot(one, nodes(node("n1", startedAgo(time.Minute), state(InstanceRunning), inRun("after"), func(n *Node) { n.Ready = true })), pod("a", 1)),
 			want: []string{"return n1", "a waits: MachinesComing"},

@@ -31,7 +31,8 @@ type Cloud interface {
 	Protect(ctx context.Context, pool string, instance capacity.Ref, protect bool) error
 	// Start starts deallocated instances, in one call, after the same reading.
 	// It returns as soon as the cloud has accepted it; the returned function waits
-	// for the outcome.
+	// for the outcome. What the cloud refuses, at once or late, is a
+	// *capacity.GrowError, as there may be no room for them.
 	Start(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
 	// Restart restarts the instances, reimages or deallocates them, in one call,
 	// after the same reading. It returns as soon as the cloud has accepted it; the returned

@@ -140,10 +140,29 @@ func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []
 	return p.follow(ctx, pool, refs, left, wait, err, then)
 }
 
-// start asks the cloud to start machines.
+// start asks the cloud to start machines. A refusal keeps the pool from being asked
+// again for a while, like that of a growth: there is no room for new machines either.
 func (p *pools) start(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {
 	wait, err := p.cloud.Start(ctx, pool, refs)
-	return p.follow(ctx, pool, refs, unlisted, wait, err, then)
+	if isRefusal(err) {
+		p.refused(pool, err, func(*poolState) {})
+	}
+	return p.follow(ctx, pool, refs, unlisted, wait, err, func(err error) {
+		switch {
+		case err == nil:
+			p.served(pool)
+		case isRefusal(err):
+			p.refused(pool, err, func(*poolState) {})
+		}
+		then(err)
+	})
+}
+
+// isRefusal reports whether the cloud has surely not done, and will not do, what it
+// was asked for.
+func isRefusal(err error) bool {
+	var refusal *capacity.GrowError
+	return errors.As(err, &refusal) && !errors.Is(err, capacity.ErrNoAnswer)
 }
 
 // unlisted is the state of a machine that only the next list tells.

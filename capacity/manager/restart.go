@@ -28,7 +28,8 @@ func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machi
 		for _, d := range machines {
 			failure := err
 			if failure == nil {
-				failure = m.recordRestart(context.WithoutCancel(ctx), d)
+				done := metav1.NewTime(m.now())
+				failure = m.amend(context.WithoutCancel(ctx), d, func(r *api.Restart) { r.Done = &done })
 			}
 			if failure == nil {
 				m.progress.succeeded(d.UID)
@@ -48,7 +49,8 @@ func (m *Manager) restart(ctx context.Context, pool string, fate api.Fate, machi
 
 // start has the cloud start the machines of nodes that were retired by
 // deallocating them. When that was is written first: whoever goes on from there
-// starts them again, which does no harm.
+// starts them again, which does no harm. It is taken back if the cloud refuses, so
+// that nobody counts on them.
 func (m *Manager) start(ctx context.Context, pool string, machines []doomed) {
 	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
 	defer cancel()
@@ -69,6 +71,12 @@ func (m *Manager) start(ctx context.Context, pool string, machines []doomed) {
 			}
 			m.progress.failed(d.UID)
 			m.say(d.node, corev1.EventTypeWarning, "StartFailed", "Start", "its machine was not started; trying again: %v", err)
+			if !isRefusal(err) {
+				continue
+			}
+			if err := m.amend(context.WithoutCancel(ctx), d, func(r *api.Restart) { r.Started = nil }); err != nil {
+				m.log.Error(err, "nobody knows that the machine was not started; trying again", "pool", pool, "node", d.Node)
+			}
 		}
 		if err != nil {
 			m.log.Error(err, "machines were not started; trying again", "pool", pool, "nodes", names)
@@ -107,10 +115,9 @@ func (m *Manager) record(ctx context.Context, machines []doomed, change func(*ap
 	return recorded
 }
 
-// recordRestart writes on the node that the cloud has carried out what was
-// committed. The kubelet may write meanwhile; what counts is that the commitment
-// still is the same one.
-func (m *Manager) recordRestart(ctx context.Context, d doomed) error {
+// amend writes on the node what has come of its commitment. The kubelet may write
+// meanwhile; what counts is that the commitment still is the same one.
+func (m *Manager) amend(ctx context.Context, d doomed, change func(*api.Restart)) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	committed := d.node.Annotations[api.RestartingAnnotation]
@@ -122,15 +129,15 @@ func (m *Manager) recordRestart(ctx context.Context, d doomed) error {
 		if live.UID != d.UID || live.Annotations[api.RestartingAnnotation] != committed {
 			return nil // the next plan sees what has changed
 		}
-		node, done, r := live.DeepCopy(), metav1.NewTime(m.now()), *api.RestartOf(live)
-		r.Done = &done
+		node, r := live.DeepCopy(), *api.RestartOf(live)
+		change(&r)
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
 		return m.write("record-restart", func() error {
 			return m.client.Patch(ctx, node, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{}))
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("record the restart on node %s: %w", d.Node, err)
+		return fmt.Errorf("record on node %s what the cloud has done: %w", d.Node, err)
 	}
 	return nil
 }

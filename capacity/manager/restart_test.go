@@ -2,6 +2,7 @@ package manager
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -206,17 +207,25 @@ func TestAMachineThatIsNotBackIsDeleted(t *testing.T) {
 }
 
 // When a machine is started is on its node before the cloud is asked; on an old
-// picture of the node nobody is.
+// picture of the node nobody is. What the cloud refuses is taken back.
 func TestStart(t *testing.T) {
+	noRoom := &capacity.GrowError{Reason: "no room"}
 	for name, tc := range map[string]struct {
 		meanwhile func(*corev1.Node)
 		refused   error
+		late      error
 		asked     []string
+		taken     bool // back, so that nobody counts on it
 		told      string
 	}{
-		"started":              {asked: []string{"start 1"}},
-		"refused":              {refused: errors.New("no room"), asked: []string{"start 1"}, told: "StartFailed"},
-		"the node has changed": {meanwhile: func(n *corev1.Node) { n.Labels["changed"] = "meanwhile" }},
+		"started":      {asked: []string{"start 1"}},
+		"refused":      {refused: noRoom, asked: []string{"start 1"}, taken: true, told: "StartFailed"},
+		"refused late": {late: noRoom, asked: []string{"start 1"}, taken: true, told: "StartFailed"},
+		"no answer": {
+			refused: &capacity.GrowError{Reason: "no access", Err: fmt.Errorf("reset: %w", capacity.ErrNoAnswer)}, asked: []string{"start 1"}, told: "StartFailed",
+		},
+		"the machine is not what it was": {refused: errors.New("another VM has its ID"), asked: []string{"start 1"}, told: "StartFailed"},
+		"the node has changed":           {meanwhile: func(n *corev1.Node) { n.Labels["changed"] = "meanwhile" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := fencedNode()
@@ -232,7 +241,7 @@ func TestStart(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cloud := &scriptedCloud{deleteErr: tc.refused}
+			cloud := &scriptedCloud{deleteErr: tc.refused, outcome: tc.late}
 			synctest.Test(t, func(t *testing.T) {
 				w.pools = newPools(cloud, time.Now, w.log, func() {})
 				step := commitStep()
@@ -243,8 +252,8 @@ func TestStart(t *testing.T) {
 			if diff := cmp.Diff(tc.asked, cloud.restarts); diff != "" {
 				t.Errorf("asked for (-want +got):\n%s", diff)
 			}
-			if started := api.RestartOf(w.node(t)).Started != nil; started != (tc.asked != nil) {
-				t.Errorf("recorded as started: %t, want %t", started, tc.asked != nil)
+			if started, want := api.RestartOf(w.node(t)).Started != nil, tc.asked != nil && !tc.taken; started != want {
+				t.Errorf("recorded as started: %t, want %t", started, want)
 			}
 			told := ""
 			if len(recorder.Events) > 0 {
@@ -253,6 +262,33 @@ func TestStart(t *testing.T) {
 			if !strings.Contains(told, tc.told) || (told == "") != (tc.told == "") {
 				t.Errorf("told %q, want %q", told, tc.told)
 			}
+		})
+	}
+}
+
+// A pool that refuses to start machines has no room for new ones either: it is left
+// alone for a while, longer each time, and other pools are asked.
+func TestARefusedStartKeepsThePoolAway(t *testing.T) {
+	noRoom, refs := &capacity.GrowError{Reason: "no room"}, []capacity.Ref{{ID: "1", VMID: testVMID}}
+	for name, tc := range map[string]struct {
+		refused, late error
+		want          string // why it is left alone, "" if it is not
+	}{
+		"started":      {},
+		"at once":      {refused: noRoom, want: "no room"},
+		"late":         {late: noRoom, want: "no room"},
+		"no answer":    {refused: &capacity.GrowError{Reason: "no access", Err: capacity.ErrNoAnswer}},
+		"nothing done": {refused: errors.New("another VM has its ID")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, &scriptedCloud{deleteErr: tc.refused, outcome: tc.late}, func(t *testing.T, p *pools) {
+				_ = p.start(t.Context(), "agents", refs, func(error) {})
+				time.Sleep(time.Minute) // until the outcome
+				synctest.Wait()
+				if got := agents(t, p).AwayReason; got != tc.want {
+					t.Errorf("it stays away because of %q, want %q", got, tc.want)
+				}
+			})
 		})
 	}
 }
