@@ -17,6 +17,9 @@ type Status struct {
 	// Problem says why the pools could not be read, "" if they could. Pools
 	// then are as they were known last.
 	Problem string `json:"problem,omitempty"`
+	// GivenUp are the VMIDs of machines that never joined and whose deletion may be
+	// under way, in order: no node that is one of them gets pods.
+	GivenUp []string `json:"givenUp,omitempty"`
 }
 
 // ParseStatus reads what the leader published. A ConfigMap without a status is

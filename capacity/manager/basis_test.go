@@ -61,7 +61,7 @@ func TestDryRunDecidesAsTheLeader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, ok, err := ParseBasis(statusMap(w.publisher.data(o, nil)))
+			b, ok, err := ParseBasis(statusMap(w.publisher.data(o, nil, nil)))
 			if !ok || err != nil {
 				t.Fatalf("published: %t, error %v", ok, err)
 			}

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,42 +14,59 @@ import (
 const onItsWay = 15 * time.Minute
 
 // givenUp are machines, by VMID, that were given up, and when the cloud was last to be
-// asked to delete them. It is safe for concurrent use.
+// asked to delete them; the zero time if it is yet to be. That they are is published
+// before the cloud is asked, so that the next leader knows. It is safe for concurrent
+// use.
 type givenUp struct {
 	mu    sync.Mutex
 	since map[string]time.Time
 }
 
-func (g *givenUp) add(vmid string, now time.Time) {
+// set notes when the cloud is to be asked, and returns what was noted before.
+func (g *givenUp) set(vmid string, now time.Time) (before time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.since == nil {
 		g.since = map[string]time.Time{}
 	}
+	before = g.since[vmid]
 	g.since[vmid] = now
+	return before
 }
 
+// has reports whether the machine's deletion may be under way. While the cloud is yet
+// to be asked a node that is the machine keeps it from being asked.
 func (g *givenUp) has(vmid string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, is := g.since[vmid]
-	return is
+	return !g.since[vmid].IsZero()
 }
 
-func (g *givenUp) drop(vmid string) {
+// vmids returns the machines in order.
+func (g *givenUp) vmids() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.since, vmid)
+	return slices.Sorted(maps.Keys(g.since))
 }
 
-// followGivenUp forgets the given-up machines that are gone, and those that are not
+// followGivenUp notes the machines that are about to be given up, and forgets those
+// that are not any more, those that are gone, and those that are not
 // being deleted although no request to do so can be on its way any more: such a
 // machine may serve.
-func (m *Manager) followGivenUp(o *observation) {
+func (m *Manager) followGivenUp(o *observation, d capacity.Decision) {
 	blind := m.pools.failure() != nil // the lists may be old
 	m.givenUp.mu.Lock()
 	defer m.givenUp.mu.Unlock()
+	planned := map[string]time.Time{}
+	for _, r := range d.Repairs {
+		if !r.Report {
+			planned[r.Instance.VMID] = m.givenUp.since[r.Instance.VMID]
+		}
+	}
 	maps.DeleteFunc(m.givenUp.since, func(vmid string, since time.Time) bool {
+		if since.IsZero() {
+			return true // but for the planned ones
+		}
 		for i := range o.snapshot.Pools {
 			for _, machine := range o.snapshot.Pools[i].Instances {
 				if machine.VMID == vmid {
@@ -56,6 +74,10 @@ func (m *Manager) followGivenUp(o *observation) {
 				}
 			}
 		}
-		return true
+		return !blind
 	})
+	if m.givenUp.since == nil {
+		m.givenUp.since = map[string]time.Time{}
+	}
+	maps.Copy(m.givenUp.since, planned)
 }

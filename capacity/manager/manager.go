@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -142,7 +143,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	if err != nil {
 		m.log.Error(err, "cannot read what an earlier leader published; learning anew")
 	}
-	m.pools.restore(status)
+	m.restore(status)
 	m.log.Info("capacity manager leads", "settle", m.settle.String(), "observeOnly", m.observeOnly)
 
 	// The first plan tells the pools which machines are nodes, so that their
@@ -161,6 +162,14 @@ func (m *Manager) Start(ctx context.Context) error {
 		<-finished
 	}
 	return nil
+}
+
+// restore takes over what an earlier leader published.
+func (m *Manager) restore(status api.Status) {
+	m.pools.restore(status)
+	for _, vmid := range status.GivenUp {
+		m.givenUp.set(vmid, m.now()) // nobody knows when the cloud was asked
+	}
 }
 
 // follow keeps the store up to date with the caches, and returns once it is.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,9 +58,9 @@ func (p *publisher) load(ctx context.Context) (api.Status, error) {
 
 // data is what is to be published, by key. While no pool is known those that
 // were known last stay: what was learned of them must not be lost.
-func (p *publisher) data(o *observation, problem error) map[string]string {
+func (p *publisher) data(o *observation, problem error, givenUp []string) map[string]string {
 	status := publishedStatus(o.snapshot)
-	status.ObserveOnly = o.observeOnly
+	status.ObserveOnly, status.GivenUp = o.observeOnly, givenUp
 	if problem != nil {
 		status.Problem = problem.Error()
 	}
@@ -92,6 +93,15 @@ func (p *publisher) knows(vmid string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Contains(p.last[api.StatusKey], vmid)
+}
+
+// givesUp reports whether the status that was published last says that the machine
+// is given up.
+func (p *publisher) givesUp(vmid string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	status, err := api.ParseStatus(&corev1.ConfigMap{Data: p.last})
+	return err == nil && slices.Contains(status.GivenUp, vmid)
 }
 
 // publish writes the data, and nothing else, to its ConfigMap, and makes that if

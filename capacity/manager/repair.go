@@ -116,7 +116,7 @@ func (p *pools) repaired(pool string, machines int) {
 // repairActions delete machines that never became nodes, those of a pool
 // together, and tell of those that are not to be deleted.
 func (m *Manager) repairActions(o *observation, d capacity.Decision) []action {
-	m.followGivenUp(o)
+	m.followGivenUp(o, d)
 	byPool := map[string][]capacity.Repair{}
 	reported := map[string]bool{}
 	for _, r := range d.Repairs {
@@ -132,6 +132,10 @@ func (m *Manager) repairActions(o *observation, d capacity.Decision) []action {
 	m.reported = reported
 	var actions []action
 	for pool, repairs := range byPool {
+		repairs = slices.DeleteFunc(repairs, func(r capacity.Repair) bool { return !m.publisher.givesUp(r.Instance.VMID) })
+		if len(repairs) == 0 {
+			continue
+		}
 		actions = append(actions, action{key: "repair/" + pool, run: func(ctx context.Context) error { return m.repair(ctx, pool, repairs) }})
 	}
 	return actions
@@ -162,18 +166,25 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 	}
 	// A machine may join after the look at the nodes, while the request waits for its
 	// turn. Its node keeps its startup taint then.
+	before := map[string]time.Time{}
 	for _, r := range repairs {
-		m.givenUp.add(r.Instance.VMID, m.now())
+		before[r.Instance.VMID] = m.givenUp.set(r.Instance.VMID, m.now())
+	}
+	// What surely is not deleted by this request may be by an earlier one.
+	spare := func(repairs ...capacity.Repair) {
+		for _, r := range repairs {
+			m.givenUp.set(r.Instance.VMID, before[r.Instance.VMID])
+		}
 	}
 	live, err := m.kubernetes.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		m.spare(repairs)
+		spare(repairs...)
 		return fmt.Errorf("live read of the nodes before machines of %s are given up: %w", pool, err)
 	}
 	repairs = slices.DeleteFunc(repairs, func(r capacity.Repair) bool {
 		joined := slices.ContainsFunc(live.Items, func(n corev1.Node) bool { return mayBe(&n, r.Instance) })
 		if joined {
-			m.spare([]capacity.Repair{r})
+			spare(r)
 		}
 		return joined
 	})
@@ -186,7 +197,7 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 	}
 	failed := func(err error) {
 		if !errors.Is(err, capacity.ErrNoAnswer) {
-			m.spare(repairs)
+			spare(repairs...)
 		}
 		m.log.Error(err, "machines that did not join cannot be deleted; trying again", "pool", pool, "instances", refs)
 		m.say(statusObject(), corev1.EventTypeWarning, "RepairFailed", "Repair", "machines of %s that did not join cannot be deleted; trying again: %v", pool, err)
@@ -209,13 +220,6 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		m.say(statusObject(), corev1.EventTypeWarning, "MachineGivenUp", "Repair", "machine %s of %s is deleted: %s", r.Instance.ID, pool, r.Why)
 	}
 	return nil
-}
-
-// spare takes back that the machines were given up: nobody deletes them.
-func (m *Manager) spare(repairs []capacity.Repair) {
-	for _, r := range repairs {
-		m.givenUp.drop(r.Instance.VMID)
-	}
 }
 
 // mayBe reports whether the node says anything of itself that fits the machine.

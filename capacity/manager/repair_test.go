@@ -247,6 +247,63 @@ func TestAMachineThatGoesKeepsItsTaint(t *testing.T) {
 	}
 }
 
+// That a machine is given up is published before the cloud is asked: the next leader,
+// too, gives its node no pods while its deletion may be under way.
+func TestAMachineIsPublishedBeforeItIsGivenUp(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{})
+	w.pools.err = nil
+	machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}
+	o := w.observation()
+	o.snapshot.Pools = []capacity.PoolState{{Pool: capacity.Pool{Name: "agents"}, Instances: []capacity.Instance{machine}, Unjoined: map[string]time.Time{testVMID: time.Now()}}}
+	planned := capacity.Decision{Repairs: []capacity.Repair{{Pool: "agents", Instance: machine}}}
+	publish := func() {
+		t.Helper()
+		if err := w.publish(t.Context(), w.publisher.data(o, nil, w.givenUp.vmids())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish() // it is known to be on its way
+	before := len(w.repairActions(o, planned))
+	publish()
+	after := len(w.repairActions(o, planned))
+	if before != 0 || after != 1 || w.givenUp.has(testVMID) {
+		t.Errorf("the cloud is asked %d times before it is published and %d after, asked already: %t; want 0, 1, and false", before, after, w.givenUp.has(testVMID))
+	}
+
+	next := newWorld(t, open404, interceptor.Funcs{})
+	next.publisher = w.publisher
+	status, err := next.publisher.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.restore(status)
+	next.repairActions(next.observation(), capacity.Decision{}) // before it has read the pools
+	if !next.givenUp.has(testVMID) {
+		t.Error("the next leader does not know that the machine is given up")
+	}
+
+	w.repairActions(o, capacity.Decision{}) // it is not after all
+	if left := w.givenUp.vmids(); len(left) > 0 {
+		t.Errorf("given up are %v, want none", left)
+	}
+}
+
+// What is refused now may have been asked for before, without an answer.
+func TestARefusalDoesNotTakeBackAnEarlierRequest(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{})
+	cloud := &deletions{}
+	w.pools = newPools(cloud, time.Now, w.log, func() {})
+	repairs := []capacity.Repair{{Pool: "agents", Instance: capacity.Instance{ID: "1", VMID: testVMID}}}
+	for _, cloud.deleteErr = range []error{fmt.Errorf("reset: %w", capacity.ErrNoAnswer), errors.New("409 Conflict")} {
+		if err := w.repair(t.Context(), "agents", repairs); err == nil {
+			t.Error("the cloud refuses, and there is no error")
+		}
+	}
+	if !w.givenUp.has(testVMID) {
+		t.Error("the machine counts as kept, although its deletion may be on its way")
+	}
+}
+
 // The deletion of a given-up machine got no answer, and the machine has joined. It
 // serves once it is certain that nobody deletes it.
 func TestAGivenUpMachineMayServeAfterAll(t *testing.T) {
@@ -269,7 +326,7 @@ func TestAGivenUpMachineMayServeAfterAll(t *testing.T) {
 				w.pools.err = nil
 			}
 			asked := time.Now()
-			w.givenUp.add(testVMID, asked)
+			w.givenUp.set(testVMID, asked)
 			o := w.observation()
 			o.snapshot.Now = asked.Add(tc.after)
 			pool := capacity.PoolState{Pool: capacity.Pool{Name: "agents"}}
