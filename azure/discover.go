@@ -3,6 +3,8 @@ package azure
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
@@ -25,7 +27,7 @@ type scaleSet struct {
 // those tagged for Tidegate or, where none is, those that known names or of
 // which an instance is a node of this cluster. Sets that are switched off or
 // belong to another autoscaler are left alone, as is the set of Tidegate's own
-// VM.
+// VM. Of those that known names it also returns the ones that are gone.
 func (c *Cloud) Pools(ctx context.Context, known capacity.Known) ([]capacity.Pool, error) {
 	conn, err := c.connect(ctx)
 	if err != nil {
@@ -42,10 +44,11 @@ func (c *Cloud) Pools(ctx context.Context, known capacity.Known) ([]capacity.Poo
 			sets = append(sets, readSet(set))
 		}
 	}
+	gone := c.gone(ctx, conn, known, sets)
 	tagged, untagged := candidates(sets, conn.machine)
 	if len(tagged) > 0 {
 		c.describe(ctx, conn, tagged)
-		return c.report(tagged), nil
+		return append(c.report(tagged), gone...), nil
 	}
 	var found []scaleSet
 	for _, set := range untagged {
@@ -60,7 +63,22 @@ func (c *Cloud) Pools(ctx context.Context, known capacity.Known) ([]capacity.Poo
 		}
 	}
 	c.describe(ctx, conn, found)
-	return c.report(found), nil
+	return append(c.report(found), gone...), nil
+}
+
+// gone returns the sets that were pools before, are not listed, and of which Azure
+// says when it is asked for them that they do not exist.
+func (c *Cloud) gone(ctx context.Context, conn *connection, known capacity.Known, listed []scaleSet) []capacity.Pool {
+	var gone []capacity.Pool
+	for _, name := range known.Pools {
+		if slices.ContainsFunc(listed, func(s scaleSet) bool { return strings.EqualFold(s.Name, name) }) {
+			continue
+		}
+		if _, err := c.get(ctx, conn, name); status(http.StatusNotFound)(err) && armCode(err) == "ResourceNotFound" {
+			gone = append(gone, capacity.Pool{Name: name, Gone: true, Settled: true, Refused: "the scale set does not exist any more"})
+		}
+	}
+	return gone
 }
 
 func readSet(set *armcompute.VirtualMachineScaleSet) scaleSet {

@@ -200,7 +200,7 @@ func TestPoolsByNodesAreRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, cloud := range map[string]*Cloud{"this process": w.Cloud, "the next": w.client(t)} {
-			pools, err := cloud.Pools(t.Context(), capacity.Known{VMIDs: []string{"unrelated"}, Pools: []string{"agents", "gone"}})
+			pools, err := cloud.Pools(t.Context(), capacity.Known{VMIDs: []string{"unrelated"}, Pools: []string{"agents"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,6 +209,52 @@ func TestPoolsByNodesAreRemembered(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A set that was a pool and does not exist any more is told of as that, and only if
+// Azure says so of that very set.
+func TestPoolsThatAreGone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		others []emulator.ScaleSet
+		known  []string
+		change func(*world)
+		want   []string // the pools that are gone
+	}{
+		"deleted":             {known: []string{"Agents"}, change: func(w *world) { w.emulated.RemoveSet("agents") }, want: []string{"Agents"}},
+		"beside a tagged set": {others: []emulator.ScaleSet{tagged("big", 0)}, known: []string{"agents"}, change: func(w *world) { w.emulated.RemoveSet("agents") }, want: []string{"agents"}},
+		"it was never a pool": {change: func(w *world) { w.emulated.RemoveSet("agents") }},
+		"it is there":         {known: []string{"agents"}},
+		"nobody may read it": {known: []string{"agents"}, change: func(w *world) {
+			w.emulated.RemoveSet("agents")
+			w.emulated.AddFaults(answer(actionReadSets, 403, "AuthorizationFailed", "No.", 0))
+		}},
+		"its resource group is not found": {known: []string{"agents"}, change: func(w *world) {
+			w.emulated.RemoveSet("agents")
+			w.emulated.AddFaults(answer(actionReadSets, 404, "ResourceGroupNotFound", "No.", 0))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, emulator.Config{ScaleSets: append(tc.others, emulator.ScaleSet{Name: "agents", Capacity: 1})})
+				if tc.change != nil {
+					tc.change(w)
+				}
+				pools, err := w.Pools(t.Context(), capacity.Known{Pools: tc.known})
+				if err != nil && tc.want != nil {
+					t.Fatal(err)
+				}
+				var gone []string
+				for _, p := range pools {
+					if p.Gone && p.Refused != "" {
+						gone = append(gone, p.Name)
+					}
+				}
+				if diff := cmp.Diff(tc.want, gone); diff != "" {
+					t.Errorf("gone (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 func TestPaging(t *testing.T) {

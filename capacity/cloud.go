@@ -46,6 +46,9 @@ type Pool struct {
 	// Refused, when not empty, says why the set must not be managed, such as
 	// its orchestration mode. Such a pool never grows and never shrinks.
 	Refused string
+	// Gone is true for a set that was a pool before and does not exist any more; it is
+	// refused, too. None of its machines is left.
+	Gone bool
 }
 
 // Known is what tells a cluster's pools from other scale sets where no set is

@@ -33,7 +33,7 @@ func (n *Node) Announced() bool {
 // Azure has taken it, or a person has. Until the node is silent too the lists may
 // be wrong; but nothing is opened for pods, or released, on such a doubt.
 func (p *planner) missing(n *Node, po *pool) bool {
-	if n.Instance.VMID != "" || n.Recorded == "" || n.Keep != "" || po == nil || !po.Listed || po.Refused != "" {
+	if n.Instance.VMID != "" || n.Recorded == "" || n.Keep != "" || po == nil || !po.Listed || po.Refused != "" && !po.Gone {
 		return false
 	}
 	_, there := p.instance(n.Recorded)

@@ -9,6 +9,7 @@ import (
 func TestLostNodes(t *testing.T) {
 	missing := func(since int) func(*Node) { return func(n *Node) { n.MissingSince = since } }
 	lists := func(n int) func(*PoolState) { return func(p *PoolState) { p.Lists = n } }
+	isGone := func(p *PoolState) { p.Gone, p.Refused = true, "it does not exist any more" }
 	gone := pools(poolOf("agents", 0, lists(7)))
 	leaving := func(name string) func(*PoolState) {
 		i := instance(name)
@@ -39,6 +40,15 @@ func TestLostNodes(t *testing.T) {
 		},
 		"not if its pool must not be managed": {
 			in: snapshot(pools(poolOf("agents", 0, lists(7), refused("it is Flexible"))), is()), want: nil,
+		},
+		"if the whole set is gone": {
+			in: snapshot(pools(poolOf("agents", 0, lists(7), isGone)), is()), want: []string{"forget n1"},
+		},
+		"also one whose deletion was committed": {
+			in: snapshot(pools(poolOf("agents", 0, lists(7), isGone)), is(committed)), want: []string{"forget n1"},
+		},
+		"and nothing is bought from it": {
+			in: snapshot(pools(poolOf("agents", 0, lists(7), isGone, bounds(2, 5))), nil, pod("a", 1)), want: []string{"a waits: NoPoolFits"},
 		},
 		"not opened again while it speaks": {in: snapshot(gone, is(fencedAfter(time.Hour), func(n *Node) { n.Ready = true })), want: nil},
 		"and not for a pod":                {in: snapshot(gone, is(marked, func(n *Node) { n.Ready = true }), pod("a", 1)), want: []string{"grow agents from 0 to 1", "a waits: MachinesComing"}},

@@ -12,7 +12,8 @@ import (
 type Cloud interface {
 	// Pools lists the pools of this cluster with their present capacity.
 	// Where no set is tagged, the pools are the sets that known names or whose
-	// instances are among its nodes.
+	// instances are among its nodes. A set that known names and that does not exist
+	// any more is returned as gone.
 	Pools(ctx context.Context, known capacity.Known) ([]capacity.Pool, error)
 	// Instances lists the machines of a pool.
 	Instances(ctx context.Context, pool string) ([]capacity.Instance, error)

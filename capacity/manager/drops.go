@@ -12,7 +12,7 @@ import (
 func (s *poolState) compare(read capacity.Pool, now time.Time) {
 	ours := s.Growing || s.unsure || s.outdated
 	// Azure takes Spot machines as it likes.
-	if s.Listed && !ours && !read.Spot {
+	if s.Listed && !ours && !read.Spot && !read.Gone {
 		if from := s.Capacity - s.excuse(s.Capacity-read.Capacity); read.Capacity < from {
 			s.dropped = &capacity.Lowered{From: from, To: read.Capacity, At: now}
 		}

@@ -59,6 +59,17 @@ func (m *Manager) followMachines(o *observation) {
 	}
 }
 
+// forgetGone forgets the pools that do not exist any more and have no nodes left.
+func (m *Manager) forgetGone(o *observation) {
+	o.snapshot.Pools = slices.DeleteFunc(o.snapshot.Pools, func(po capacity.PoolState) bool {
+		left := !po.Gone || slices.ContainsFunc(o.snapshot.Nodes, func(n *capacity.Node) bool { return strings.EqualFold(n.Pool, po.Name) })
+		if !left {
+			m.pools.forget(po.Name)
+		}
+		return !left
+	})
+}
+
 // tellTaken tells once that the node's machine goes without Tidegate, and
 // reports whether that is for somebody to look into.
 func (m *Manager) tellTaken(o *observation, n *capacity.Node, po *capacity.PoolState) bool {

@@ -54,6 +54,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 		o.snapshot.Pools = m.pools.snapshot()
 	}
 	m.recognise(o)
+	m.forgetGone(o)
 	m.followMachines(o)
 	m.followSilence(o)
 	m.followOthers(o)

@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
@@ -42,6 +43,44 @@ func TestOnePoolThatCannotBeReadDoesNotHideTheOthers(t *testing.T) {
 			t.Errorf("failure %v, want the one of pool big", err)
 		}
 	})
+}
+
+// The machines of a set that was deleted are missing in all its lists, and no drop of
+// its capacity is made of that.
+func TestASetThatWasDeleted(t *testing.T) {
+	cloud := &scriptedCloud{pool: capacity.Pool{Settled: true, Capacity: 1}, instances: []capacity.Instance{{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		before := agents(t, p)
+		cloud.pool = capacity.Pool{Name: "agents", Gone: true, Settled: true, Refused: "gone"}
+		cloud.blind = map[string]error{"agents": errors.New("404")}
+		for range 2 {
+			p.refresh(t.Context())
+		}
+		if got := agents(t, p); p.failure() != nil || len(got.Instances) != 0 || got.Lists != before.Lists+2 || got.Lowered != nil {
+			t.Errorf("it has %d machines after %d lists more, lowered %v, failure %v; want none after 2 and neither", len(got.Instances), got.Lists-before.Lists, got.Lowered, p.failure())
+		}
+	})
+}
+
+// A pool that is gone is forgotten with its last node.
+func TestAGoneSetIsForgottenWithItsLastNode(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pool string // of the node
+		want int
+	}{"a node is left": {"Agents", 1}, "none is": {"big", 0}} {
+		t.Run(name, func(t *testing.T) {
+			n := fencedNode()
+			n.Labels[api.PoolLabel] = tc.pool
+			w, _ := observed(t, &scriptedCloud{pool: capacity.Pool{Gone: true, Settled: true, Refused: "gone"}}, n)
+			o, err := w.observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if known, shown := len(w.pools.snapshot()), len(o.snapshot.Pools); known != tc.want || shown != tc.want {
+				t.Errorf("%d pools are known and %d shown, want %d", known, shown, tc.want)
+			}
+		})
+	}
 }
 
 func TestAPoolThatBlinksKeepsWhatWasLearned(t *testing.T) {

@@ -201,12 +201,12 @@ func (p *pools) refresh(ctx context.Context) {
 	readings := make([]reading, len(list))
 	p.mu.Lock()
 	for i, pool := range list {
-		readings[i] = reading{pool: pool, listed: all || p.due(pool)}
+		readings[i] = reading{pool: pool, listed: all || pool.Gone || p.due(pool)}
 	}
 	p.mu.Unlock()
 	var lists sync.WaitGroup
 	for i := range readings {
-		if r := &readings[i]; r.listed {
+		if r := &readings[i]; r.listed && !r.pool.Gone {
 			lists.Go(func() {
 				if r.instances, r.err = p.cloud.Instances(limited, r.pool.Name); r.err != nil {
 					r.err = fmt.Errorf("list the machines of pool %s: %w", r.pool.Name, r.err)
@@ -376,6 +376,13 @@ func (p *pools) learned(pool string) bool {
 	defer p.mu.Unlock()
 	s := p.states[pool]
 	return s == nil || s.learned
+}
+
+// forget forgets a pool for good.
+func (p *pools) forget(pool string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.states, pool)
 }
 
 // joinsAnew reports, once, whether the machine was reimaged.
