@@ -134,6 +134,10 @@ func (m *Manager) NeedLeaderElection() bool { return true }
 // Ready returns why the manager cannot do its work, nil if it can.
 func (m *Manager) Ready() error { return m.pools.failure() }
 
+// FencesReady returns why no machine is deleted, nil if fences can be proved as far
+// as is known.
+func (m *Manager) FencesReady() error { return m.progress.failure() }
+
 // Start plans and acts until ctx ends; what is under way then is finished.
 func (m *Manager) Start(ctx context.Context) error {
 	if err := m.follow(ctx); err != nil {

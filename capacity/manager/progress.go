@@ -1,12 +1,14 @@
 package manager
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -18,6 +20,9 @@ const (
 	// disprovedHold is how long a node stays unfenced after a fence that could
 	// not be proved: somebody has to mend the policy first.
 	disprovedHold = time.Minute
+	// disprovedTold is how long readiness tells of such a fence if no other is proved
+	// meanwhile: without nodes to retire nobody tries.
+	disprovedTold = 15 * time.Minute
 )
 
 // progress is what this process alone knows of the nodes' retirements. It is
@@ -27,6 +32,8 @@ type progress struct {
 	now   func() time.Time
 	mu    sync.Mutex
 	nodes map[types.UID]*nodeProgress
+	// unproved is when a fence could not be proved last; zero once one was.
+	unproved time.Time
 }
 
 type nodeProgress struct {
@@ -70,7 +77,22 @@ func (p *progress) proof(node types.UID, token string, proved bool) {
 		if proved && n.proved.IsZero() {
 			n.proved = p.now()
 		}
+		if proved {
+			p.unproved = time.Time{}
+		}
 	})
+}
+
+// failure says that fences cannot be proved at present, nil if they can as far as
+// anybody knows.
+func (p *progress) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unproved.IsZero() || p.now().Sub(p.unproved) >= disprovedTold {
+		return nil
+	}
+	return fmt.Errorf("the fence of a node could not be proved at %s, so no machine is deleted: is ValidatingAdmissionPolicy %s with its binding in place, and does every API server answer?",
+		p.unproved.UTC().Format("15:04:05 MST"), api.FencePolicy)
 }
 
 // provedIn returns how long the proof of the node's fence took.
@@ -105,7 +127,10 @@ func (p *progress) succeeded(node types.UID) {
 // disproved keeps the node from the next fence after one that could not be
 // proved.
 func (p *progress) disproved(node types.UID) {
-	p.change(node, func(n *nodeProgress) { n.fenceAfter = p.now().Add(disprovedHold) })
+	p.change(node, func(n *nodeProgress) {
+		p.unproved = p.now()
+		n.fenceAfter = p.unproved.Add(disprovedHold)
+	})
 }
 
 // missing records that the list of that number lacks the node's machine, or, if

@@ -64,3 +64,44 @@ func TestProgress(t *testing.T) {
 		})
 	}
 }
+
+// Readiness tells of a fence that could not be proved until one is, or until that is
+// long ago.
+func TestUnprovedFencesAreTold(t *testing.T) {
+	const node = types.UID("uid-node")
+	for name, tc := range map[string]struct {
+		do   func(p *progress, pass func(time.Duration))
+		want bool
+	}{
+		"nothing known": {do: func(*progress, func(time.Duration)) {}},
+		"not proved":    {do: func(p *progress, _ func(time.Duration)) { p.disproved(node) }, want: true},
+		"not proved yet": {do: func(p *progress, _ func(time.Duration)) {
+			p.disproved(node)
+			p.proof("other", "a", false)
+		}, want: true},
+		"another one is": {do: func(p *progress, _ func(time.Duration)) {
+			p.disproved(node)
+			p.proof("other", "a", true)
+		}},
+		"nor is the next": {do: func(p *progress, pass func(time.Duration)) {
+			p.disproved(node)
+			pass(disprovedTold - time.Second)
+			p.disproved(node)
+			pass(time.Minute)
+		}, want: true},
+		"nobody tries": {do: func(p *progress, pass func(time.Duration)) {
+			p.disproved(node)
+			p.keep(nil)
+			pass(disprovedTold)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := created
+			p := newProgress(func() time.Time { return now })
+			tc.do(p, func(d time.Duration) { now = now.Add(d) })
+			if err := p.failure(); (err != nil) != tc.want {
+				t.Errorf("failure %v, want one: %t", err, tc.want)
+			}
+		})
+	}
+}

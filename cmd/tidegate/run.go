@@ -203,13 +203,18 @@ func addCapacity(mgr ctrl.Manager, config *rest.Config, o runOptions, registry p
 	if err := mgr.Add(m); err != nil {
 		return fmt.Errorf("add the capacity manager: %w", err)
 	}
-	elected := mgr.Elected()
-	return mgr.AddReadyzCheck("cloud", func(*http.Request) error {
-		select {
-		case <-elected:
-			return errors.Join(m.Ready(), cloud.Ready())
-		default:
-			return nil // another replica leads
+	leads := func(check func() error) healthz.Checker {
+		return func(*http.Request) error {
+			select {
+			case <-mgr.Elected():
+				return check()
+			default:
+				return nil // another replica leads
+			}
 		}
-	})
+	}
+	return errors.Join(
+		mgr.AddReadyzCheck("cloud", leads(func() error { return errors.Join(m.Ready(), cloud.Ready()) })),
+		mgr.AddReadyzCheck("fence", leads(m.FencesReady)),
+	)
 }

@@ -2,6 +2,7 @@ package path
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,9 @@ func TestFenceThatNobodyEnforces(t *testing.T) {
 				}
 				return nil
 			})
+			if code, text := p.Check(t.Context(), "fence"); code == http.StatusOK || !strings.Contains(text, "could not be proved") {
+				t.Errorf("/readyz/fence: %d %s", code, text)
+			}
 			w.event("default", w.nodes()[0].Name, "FenceUnproved", "is ValidatingAdmissionPolicy tidegate-fence with its binding in place?")
 			w.node("empty") // marked again, but not fenced
 			if n := w.count(emulator.InstanceDeleting); n != 0 {
