@@ -3,12 +3,15 @@ package capacity
 import (
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Protection changes whether Azure may choose a machine when it scales in by
 // itself. It keeps nobody from deleting the machine by its ID.
 type Protection struct {
 	Pool     string
+	UID      types.UID // of the node
 	Instance Instance
 	Protect  bool
 }
@@ -31,11 +34,11 @@ func (p *planner) protect() {
 			continue
 		}
 		busy := n.load().Work > 0
-		if busy == n.Instance.Protected || !busy && p.before(n.Freed.Add(unprotectAfter)) {
-			continue
+		if busy == n.Instance.Protected || !busy && p.before(n.Freed.Add(unprotectAfter)) || p.before(n.HoldUntil) {
+			continue // of one that Azure refuses to change the others do not wait
 		}
 		if known := chosen[po]; known == nil || busy && !known.Protect {
-			chosen[po] = &Protection{Pool: po.Name, Instance: n.Instance, Protect: busy}
+			chosen[po] = &Protection{Pool: po.Name, UID: n.UID, Instance: n.Instance, Protect: busy}
 		}
 	}
 	for _, po := range p.pools {

@@ -24,6 +24,7 @@ func TestProtect(t *testing.T) {
 		"without work: no longer":                   {in: snapshot(two(protecting), nodes(node("n1", protected, freed(unprotectAfter)), node("n2", protected)), work), want: []string{"protect n1: false"}},
 		"not at once":                               {in: snapshot(two(protecting), nodes(node("n1", protected, freed(unprotectAfter-time.Second)), node("n2", protected)), work), want: nil},
 		"those with work first":                     {in: snapshot(two(protecting), nodes(node("n1", protected), node("n2")), work), want: []string{"protect n2: true"}},
+		"not that of one that was refused":          {in: snapshot(two(protecting), nodes(node("n1", held(time.Second)), node("n2")), work, pod("too", 1, on("n1"))), want: []string{"protect n2: true"}},
 		"a DaemonSet's pod is no work":              {in: snapshot(two(protecting), nodes(node("n1"), node("n2")), pod("d", 1, on("n2"), of(Daemon))), want: nil},
 		"one at a time":                             {in: snapshot(two(protecting), nodes(node("n1"), node("n2")), work, pod("too", 1, on("n1"))), want: []string{"protect n1: true"}},
 		"not on doubt which machine it is":          {in: snapshot(two(protecting), nodes(node("n1"), node("n2", unmapped)), work), want: nil},

@@ -50,6 +50,19 @@ func TestLoweredCapacity(t *testing.T) {
 				set(c, 2, true)
 			},
 		},
+		"a deletion of ours got no answer, and a growth ends well": {
+			do: func(t *testing.T, c *scriptedCloud, p *pools) {
+				if _, err := p.grow(t.Context(), capacity.Grow{Pool: "agents", From: 3, To: 4}); err != nil {
+					t.Fatal(err)
+				}
+				c.deleteErr = errors.New("connection reset")
+				if err := p.delete(t.Context(), "agents", []capacity.Ref{{ID: "1", VMID: "vm-1"}}, func(error) {}); err == nil {
+					t.Fatal("the deletion was accepted")
+				}
+				time.Sleep(61 * time.Second)
+				set(c, 3, true)
+			},
+		},
 		"we delete one, and somebody lowers it too": {
 			do: func(t *testing.T, c *scriptedCloud, p *pools) {
 				if err := p.delete(t.Context(), "agents", []capacity.Ref{{ID: "1", VMID: "vm-1"}}, func(error) {}); err != nil {

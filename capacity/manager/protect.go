@@ -28,9 +28,11 @@ func (m *Manager) protect(ctx context.Context, c capacity.Protection) error {
 	defer cancel()
 	ref := capacity.Ref{ID: c.Instance.ID, VMID: c.Instance.VMID}
 	if err := m.write("protect", func() error { return m.pools.protect(ctx, c.Pool, ref, c.Protect) }); err != nil {
+		m.progress.failed(c.UID)
 		m.log.Error(err, "the protection from scale-in cannot be changed; trying again", "pool", c.Pool, "instance", c.Instance.ID, "protect", c.Protect)
 		return fmt.Errorf("change the protection of machine %s of %s: %w", c.Instance.ID, c.Pool, err)
 	}
+	m.progress.succeeded(c.UID)
 	m.log.Info("protection from scale-in changed", "pool", c.Pool, "instance", c.Instance.ID, "protect", c.Protect)
 	return nil
 }

@@ -3,8 +3,10 @@ package manager
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
@@ -32,6 +34,23 @@ func TestProtectionShows(t *testing.T) {
 					t.Errorf("asked for (-want +got):\n%s", diff)
 				}
 			})
+		})
+	}
+}
+
+// A machine whose protection is refused is held back, so that others have their turn.
+func TestARefusedProtectionIsHeldBack(t *testing.T) {
+	for name, refused := range map[string]error{"made": nil, "refused": errors.New("409 it is being updated")} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, open404, interceptor.Funcs{})
+			w.pools = newPools(&scriptedCloud{deleteErr: refused}, time.Now, w.log, func() {})
+			c := capacity.Protection{Pool: "agents", UID: "uid-node", Instance: capacity.Instance{ID: "1", VMID: testVMID}, Protect: true}
+			if err := w.protect(t.Context(), c); !errors.Is(err, refused) {
+				t.Errorf("error %v, want %v", err, refused)
+			}
+			if held := !w.progress.node("uid-node").holdUntil.IsZero(); held != (refused != nil) {
+				t.Errorf("held back: %t, want %t", held, refused != nil)
+			}
 		})
 	}
 }

@@ -45,9 +45,9 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 	p.soon()
 	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
 		p.update(g.Pool, func(s *poolState) {
-			s.awaited, s.unsure = s.awaited-1, err != nil
+			s.awaited--
 			if err != nil {
-				s.dropped = nil
+				s.dropped, s.unsure = nil, true
 			}
 		})
 		switch {
