@@ -94,7 +94,7 @@ func (b *bin) name() string {
 
 // stay is how long a node will have to stay anyway.
 type stay struct {
-	// rank is 2 for a node outside every pool or a kept one, 1 for one with
+	// rank is 2 for a node outside every pool, a kept one or one with a volume, 1 for one with
 	// long-lived pods, else 0.
 	rank int
 	// ends is the last expected end of the node's work, and pods its amount.
@@ -372,7 +372,7 @@ func stayOf(b *bin) stay {
 	load := b.node.load()
 	s := stay{ends: load.Ends, pods: load.Work}
 	switch {
-	case b.pool == nil || b.node.Keep != "":
+	case b.pool == nil || b.node.Keep != "" || b.node.Volume != "":
 		s.rank = 2
 	case load.Permanent > 0:
 		s.rank = 1

@@ -10,7 +10,7 @@ func (p *planner) keepBuffers() {
 		}
 		want := p.bufferOf(po)
 		for _, b := range p.bins {
-			if want > 0 && b.pool == po && b.empty() && (b.node == nil || veto(b.node, po) == "" || b.node.Keep != "") {
+			if want > 0 && b.pool == po && b.empty() && (b.node == nil || veto(b.node, po) == "" || b.node.Keep != "" || b.node.Volume != "") {
 				b.spare = true
 				want--
 			}

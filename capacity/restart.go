@@ -52,7 +52,7 @@ func (n *Node) startedAgain() bool {
 
 // startable reports whether the machine may be started instead of buying one.
 func (p *planner) startable(n *Node, po *pool) bool {
-	return n.deallocated() && veto(n, po) == "" && po.keepsOff(n.Instance) && n.Requested == "" && !p.before(n.HoldUntil)
+	return n.deallocated() && untouchable(n, po) == "" && po.keepsOff(n.Instance) && n.Requested == "" && !p.before(n.HoldUntil)
 }
 
 // countStopped counts the node's machine if it is deallocated and may be started, and

@@ -159,6 +159,8 @@ func (n *Node) Contradiction() string {
 		return "its fence was removed"
 	case n.Keep != "":
 		return "it is kept by its " + n.Keep
+	case n.Volume != "" && n.Requested == "":
+		return n.volumeWhy()
 	case n.Recorded != n.Deleting:
 		return "it is recorded as another machine than the one to delete"
 	}

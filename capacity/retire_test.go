@@ -165,6 +165,35 @@ func TestRetirement(t *testing.T) {
 	}.run(t)
 }
 
+// Data on a node's own disk keep it, unless an operator decides otherwise.
+func TestLocalVolumes(t *testing.T) {
+	one := pools(poolOf("agents", 1, running("n1")))
+	is := func(changes ...func(*Node)) []*Node {
+		return nodes(node("n1", append(changes, func(n *Node) { n.Volume = "pvc-1 of claim work/data" })...))
+	}
+	scenarios{
+		"not marked":                    {in: snapshot(one, is()), want: nil},
+		"nor if it has work":            {in: snapshot(one, is(), pod("a", 1, on("n1"))), want: nil},
+		"a mark is taken back":          {in: snapshot(one, is(emptyFor(time.Hour))), want: []string{"unmark n1"}},
+		"so is a fence":                 {in: snapshot(one, is(fencedAfter(time.Hour), proved(time.Hour))), want: []string{"unfence n1"}},
+		"what is committed is held":     {in: snapshot(one, is(committed)), want: nil},
+		"nor one that is silent":        {in: snapshot(one, is(silentFor(time.Hour))), want: nil},
+		"an outdated one is not rolled": {in: snapshot(one, is(func(n *Node) { n.Instance.Outdated, n.Outdated = true, true }), pod("a", 1, on("n1"))), want: nil},
+		"an operator asks for it":       {in: snapshot(one, is(requested)), want: []string{"mark n1"}},
+		"and gets it":                   {in: snapshot(one, is(requested, committed)), want: []string{"delete n1"}},
+		"of a machine that is gone nothing is left to keep": {
+			in:   snapshot(pools(poolOf("agents", 0, func(p *PoolState) { p.Lists = 7 })), is(notReady, unmapped, func(n *Node) { n.MissingSince = 6 })),
+			want: []string{"forget n1"},
+		},
+		"a deallocated one is started": {
+			in: snapshot(pools(poolOf("agents", 1, deallocating, turnedOff("n1"))), is(off), pod("a", 1)), want: []string{"start n1", "a waits: MachinesComing"},
+		},
+		"it serves as the pool's buffer": {
+			in: snapshot(pools(poolOf("agents", 1, running("n1"), func(p *PoolState) { p.Settings.Buffer.Machines = 1 })), is()), want: nil,
+		},
+	}.run(t)
+}
+
 func TestDeletion(t *testing.T) {
 	goes := Instance{ID: "id-n1", VMID: "vm-n1", State: InstanceDeleting}
 	there := pools(poolOf("agents", 1, running("n1")))

@@ -10,9 +10,20 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// veto says why the node must not be retired, "" if it may. On any doubt which
-// machine it is nothing is retired.
+// veto says why the node must not be retired, "" if it may. Data on its disk would go
+// with it, which is for an operator to decide.
 func veto(n *Node, po *pool) string {
+	if n.Volume != "" && n.Requested == "" {
+		return n.volumeWhy()
+	}
+	return untouchable(n, po)
+}
+
+func (n *Node) volumeWhy() string { return "the data of volume " + n.Volume + " are on its disk" }
+
+// untouchable says why nothing may be done to the node's machine, "" if that is not
+// so. On any doubt which machine it is nothing is done.
+func untouchable(n *Node, po *pool) string {
 	switch {
 	case n.Keep != "":
 		return n.Keep

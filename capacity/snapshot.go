@@ -111,6 +111,8 @@ type Node struct {
 	Server bool
 	// Keep says why the node must not be retired, "" if it may.
 	Keep string
+	// Volume names a volume whose data are on the node's own disk, "" for none.
+	Volume string
 	// Requested is what an operator asked to become of the node's machine once
 	// the node is empty, "" for nothing.
 	Requested api.Fate
@@ -240,7 +242,7 @@ func (s *Snapshot) SetPods(pods []*Pod) {
 // plain reports whether the node is a pool's machine at work about which nothing
 // else is noted: no step is due for it but a first mark.
 func (n *Node) plain() bool {
-	return n.Ready && n.mapped() && n.Keep == "" && n.Requested == "" && n.Retirement == nil && n.Fence == "" && n.Deleting == "" && n.Restart == nil &&
+	return n.Ready && n.mapped() && n.Keep == "" && n.Volume == "" && n.Requested == "" && n.Retirement == nil && n.Fence == "" && n.Deleting == "" && n.Restart == nil &&
 		n.Outdated == n.Instance.Outdated && !n.HasTaint(isOurStartup) &&
 		len(n.Interruptions) == 0 && len(n.Approved) == 0
 }

@@ -61,10 +61,15 @@ func machines(c Cluster) []Machine {
 			work[p.Spec.NodeName] = append(work[p.Spec.NodeName], p)
 		}
 	}
+	var volumes map[string]string
+	if c.Published != nil {
+		basis, _, _ := manager.ParseBasis(c.Published) // where it is needed it is said what is wrong
+		volumes = basis.Volumes
+	}
 	found := []Machine{}
 	for i := range c.Nodes {
 		if n := &c.Nodes[i]; !api.IsServer(n) {
-			found = append(found, machine(n, work[n.Name]))
+			found = append(found, machine(n, work[n.Name], volumes[n.Name]))
 		}
 	}
 	slices.SortFunc(found, func(a, b Machine) int {
@@ -73,7 +78,7 @@ func machines(c Cluster) []Machine {
 	return found
 }
 
-func machine(n *corev1.Node, work []*corev1.Pod) Machine {
+func machine(n *corev1.Node, work []*corev1.Pod, volume string) Machine {
 	m := Machine{
 		Name: n.Name, Pool: n.Labels[api.PoolLabel], Pods: len(work),
 		VMID: n.Annotations[api.VMIDAnnotation], Since: n.CreationTimestamp.Time,
@@ -111,7 +116,7 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 	case m.Pool == "":
 		m.State, m.Reason = Outside, "belongs to no pool; Tidegate leaves it alone"
 	default:
-		m.State, m.Reason = staying(n, work)
+		m.State, m.Reason = staying(n, work, volume)
 	}
 	if announced := api.Interruptions(n); len(announced) > 0 {
 		m.Reason = announced[0].String()
@@ -121,7 +126,7 @@ func machine(n *corev1.Node, work []*corev1.Pod) Machine {
 
 // staying says of a node that is not marked whether it has work, and what keeps
 // it from being retired.
-func staying(n *corev1.Node, work []*corev1.Pod) (MachineState, string) {
+func staying(n *corev1.Node, work []*corev1.Pod, volume string) (MachineState, string) {
 	state := Busy
 	if len(work) == 0 {
 		state = Idle
@@ -134,6 +139,9 @@ func staying(n *corev1.Node, work []*corev1.Pod) (MachineState, string) {
 		return state, err.Error()
 	case fate != "":
 		return state, "an operator asked to " + string(fate) + " its machine"
+	}
+	if volume != "" {
+		return state, "kept: the data of volume " + volume + " are on its disk"
 	}
 	var pins []string
 	for _, p := range work {

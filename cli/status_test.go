@@ -77,6 +77,28 @@ func TestMachineStates(t *testing.T) {
 	}
 }
 
+// A volume that keeps its node is told of as the leader has published it.
+func TestMachinesWithVolumes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		published *corev1.ConfigMap
+		want      string
+	}{
+		"nobody has published": {},
+		"no volume":            {published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{}`}}},
+		"another node's":       {published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{"Volumes":{"agents000002":"pvc-1"}}`}}},
+		"its own": {
+			published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{"Volumes":{"agents000001":"pvc-1 of claim work/data"}}`}},
+			want:      "kept: the data of volume pvc-1 of claim work/data are on its disk",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := machines(Cluster{Nodes: []corev1.Node{*agent()}, Published: tc.published})[0].Reason; got != tc.want {
+				t.Errorf("reason %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestServersAreNoMachines(t *testing.T) {
 	c := Cluster{Nodes: []corev1.Node{*agent(labelled("node-role.kubernetes.io/control-plane", "true"))}}
 	if got := machines(c); len(got) != 0 {

@@ -25,6 +25,8 @@ type Basis struct {
 	// Pools lack the machines that run as nodes and are nothing special: the nodes
 	// show them.
 	Pools []capacity.PoolState
+	// Volumes are those whose data are on nodes' own disks, by the nodes' names.
+	Volumes map[string]string `json:",omitempty"`
 }
 
 // basisOf is what the snapshot rests on.
@@ -33,6 +35,12 @@ func basisOf(s capacity.Snapshot) Basis {
 	recorded := make(map[string]bool, len(s.Nodes))
 	for _, n := range s.Nodes {
 		recorded[n.Recorded] = n.Pool == n.Labels[api.PoolLabel]
+		if n.Volume != "" {
+			if b.Volumes == nil {
+				b.Volumes = map[string]string{}
+			}
+			b.Volumes[n.Name] = n.Volume
+		}
 	}
 	for i := range b.Pools {
 		b.Pools[i].Lists = 0 // it would have the basis published with every list
@@ -79,7 +87,10 @@ func DryRun(now time.Time, b Basis, pods []corev1.Pod, nodes []corev1.Node, jobs
 		s.set(&sets[i])
 	}
 	snapshot := capacity.Snapshot{Now: now, Settle: b.Settle, Limits: b.Limits, PoolsUnknown: b.PoolsUnknown, Pools: b.poolsOf(nodes)}
-	s.fill(&snapshot, func(*capacity.Node) bool { return false })
+	s.fill(&snapshot, func(n *capacity.Node) bool {
+		n.Volume = b.Volumes[n.Name]
+		return n.Volume != ""
+	})
 	return capacity.Plan(snapshot)
 }
 

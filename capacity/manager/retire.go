@@ -239,7 +239,7 @@ func (m *Manager) prove(ctx context.Context, n *corev1.Node) error {
 	return nil
 }
 
-// commit reads the node and its pods from the API server itself, proves the
+// commit reads the node, its pods and its volumes from the API server itself, proves the
 // fence once more, and records what is to become of the machine. Work on the
 // node takes the fence back; any doubt leaves everything as it is.
 func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
@@ -262,6 +262,15 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	if work != nil {
 		s.Kind, s.Why = capacity.StepUnfence, fmt.Sprintf("the live read found pod %s/%s on it", work.Namespace, work.Name)
 		return m.unfence(ctx, live, s)
+	}
+	if asked, _ := api.RetireRequest(live); asked == "" {
+		volume, err := m.liveVolume(ctx, live)
+		if err != nil {
+			return err
+		}
+		if volume != "" {
+			return errNotYet // the next plan that knows of it takes the fence back
+		}
 	}
 	proved, err := m.prover.prove(ctx, s.Node, string(live.UID), token)
 	if err != nil {

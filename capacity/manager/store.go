@@ -35,6 +35,10 @@ type store struct {
 	jobs       map[types.UID]*storedJob
 	gangs      map[gangName]*storedGang
 	sets       map[types.UID]*appsv1.DaemonSet
+	volumes    map[string]*corev1.PersistentVolume
+	// local is a volume for each host name that has the data of one on its disk, nil
+	// when volumes have changed.
+	local map[string]string
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
 	// held are the places of pods whose release is under way or not seen yet.
@@ -81,6 +85,7 @@ func newStore(now func() time.Time) *store {
 		now: now, compiler: fit.NewCompiler(), held: map[types.UID]held{},
 		pods:  map[types.UID]*storedPod{},
 		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
+		volumes: map[string]*corev1.PersistentVolume{},
 	}
 }
 
@@ -110,6 +115,8 @@ func (s *store) set(object any) {
 		job.object, job.wave = o, nil
 	case *appsv1.DaemonSet:
 		s.sets[o.UID], s.daemons = o, nil
+	case *corev1.PersistentVolume:
+		s.volumes[o.Name], s.local = o, nil
 	}
 }
 
@@ -135,6 +142,9 @@ func (s *store) remove(object any) {
 	case *appsv1.DaemonSet:
 		delete(s.sets, o.UID)
 		s.daemons = nil
+	case *corev1.PersistentVolume:
+		delete(s.volumes, o.Name)
+		s.local = nil
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *store) fill(snapshot *capacity.Snapshot, show func(*capacity.Node) bool
 	snapshot.Nodes = make([]*capacity.Node, 0, len(s.names))
 	for _, name := range s.names {
 		if n := s.nodes[name]; n.object != nil {
-			snapshot.Nodes = append(snapshot.Nodes, n.show(s.places[name], show))
+			snapshot.Nodes = append(snapshot.Nodes, n.show(s.places[name], s.localVolume(n.object), show))
 		}
 	}
 	return s.changes, s.vmids
@@ -85,9 +85,9 @@ func (s *store) reclassify(stored *storedPod) {
 	stored.pod = &pod
 }
 
-// show returns the node with its machine and its load. What this process knows
+// show returns the node with its machine, its load and a volume on its disk. What this process knows
 // of its retirement is added by the caller, who reports whether there is any.
-func (n *storedNode) show(place capacity.Place, more func(*capacity.Node) bool) *capacity.Node {
+func (n *storedNode) show(place capacity.Place, volume string, more func(*capacity.Node) bool) *capacity.Node {
 	if n.load == nil {
 		pods := make([]*capacity.Pod, 0, len(n.pods))
 		for _, p := range n.pods {
@@ -96,7 +96,7 @@ func (n *storedNode) show(place capacity.Place, more func(*capacity.Node) bool) 
 		slices.SortFunc(pods, capacity.ComparePods)
 		n.load, n.shown = capacity.NewLoad(pods), nil
 	}
-	if n.shown != nil && n.shown.Instance == place.Instance && n.shown.Freed.Equal(n.freed) {
+	if n.shown != nil && n.shown.Instance == place.Instance && n.shown.Freed.Equal(n.freed) && n.shown.Volume == volume {
 		again := *n.shown
 		if !more(&again) {
 			return n.shown
@@ -107,7 +107,7 @@ func (n *storedNode) show(place capacity.Place, more func(*capacity.Node) bool) 
 	if place.Pool != "" {
 		shown.Pool, shown.Instance = place.Pool, place.Instance
 	}
-	shown.Load, shown.Freed = n.load, n.freed
+	shown.Load, shown.Freed, shown.Volume = n.load, n.freed, volume
 	n.shown = &shown
 	again := shown
 	if more(&again) {

@@ -1,12 +1,15 @@
 package path
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -55,11 +58,58 @@ func TestKeep(t *testing.T) {
 	w.submit(w.pod("work", "3", time.Second))
 	node := w.node("empty")
 	w.annotate(node.Name, api.KeepAnnotation, `"true"`)
+	w.stays()
+	w.annotate(node.Name, api.KeepAnnotation, "null")
+	w.atRest(1)
+}
+
+// A node with the data of a volume on its disk stays, and goes with that volume.
+func TestLocalVolume(t *testing.T) {
+	w := newWorld(t, "disk")
+	t.Parallel()
+	tidegate(t)
+	w.submit(w.pod("work", "3", 3*time.Second))
+	w.phase("work", corev1.PodRunning)
+	node, volumes := w.nodes()[0], w.Client.CoreV1().PersistentVolumes()
+	volume, err := volumes.Create(t.Context(), &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "e2e-disk"},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			AccessModes:                   []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/data"}},
+			ClaimRef:                      &corev1.ObjectReference{Namespace: w.namespace, Name: "data", UID: "removed"},
+			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{
+					Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{cmp.Or(node.Labels[corev1.LabelHostname], node.Name)},
+				}},
+			}}}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume.Status.Phase = corev1.VolumeReleased // its claim is gone, its data are not
+	if _, err := volumes.UpdateStatus(t.Context(), volume, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+		t.Fatal(err)
+	}
+	w.phase("work", corev1.PodSucceeded)
+	w.stays()
+	if err := volumes.Delete(t.Context(), volume.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.atRest(1)
+}
+
+// stays makes sure that the pool's node is not retired for longer than the pool's idle
+// time.
+func (w *world) stays() {
+	w.t.Helper()
 	w.node("adopted")
-	until := time.Now().Add(5 * time.Second) // longer than the pool's idle time
+	until := time.Now().Add(5 * time.Second)
 	w.eventually("the time has passed", func() error {
 		if got := state(w.node("adopted")); got != "adopted" {
-			t.Fatalf("the node that is kept is %s\n%s", got, logs())
+			w.t.Fatalf("the node that is kept is %s\n%s", got, logs())
 		}
 		if left := time.Until(until); left > 0 {
 			return fmt.Errorf("%s are left", left)
@@ -67,10 +117,8 @@ func TestKeep(t *testing.T) {
 		return nil
 	})
 	if n := w.count(emulator.InstanceDeleting); n != 0 {
-		t.Errorf("%d machines were deleted", n)
+		w.t.Errorf("%d machines were deleted", n)
 	}
-	w.annotate(node.Name, api.KeepAnnotation, "null")
-	w.atRest(1)
 }
 
 func (w *world) annotate(node, key, value string) {

@@ -69,6 +69,7 @@ var pools = map[string]map[string]string{
 	"sigterm":   nil,
 	"least":     {api.MinTag: "1"},
 	"keep":      nil,
+	"disk":      nil,
 	"asked":     nil,
 	"again":     nil,
 	"off":       {api.RetireTag: api.RetireDeallocate},

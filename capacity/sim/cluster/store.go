@@ -25,7 +25,7 @@ import (
 // kinds are what the cluster knows.
 var kinds = []client.Object{
 	&corev1.Pod{}, &corev1.Node{}, &corev1.ConfigMap{}, &corev1.Namespace{},
-	&batchv1.Job{}, &appsv1.DaemonSet{}, &discoveryv1.EndpointSlice{},
+	&batchv1.Job{}, &appsv1.DaemonSet{}, &discoveryv1.EndpointSlice{}, &corev1.PersistentVolume{},
 }
 
 var kindOf = func() map[schema.GroupVersionResource]schema.GroupVersionKind {

@@ -1,0 +1,76 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// hostsOf returns the host names of the nodes on whose disks the volume's data are,
+// none if they are elsewhere or there are none: provisioners of local volumes, such as
+// k3s' local-path, tie theirs to the node by its host name. Nothing was written yet to
+// a volume that no claim has had.
+func hostsOf(pv *corev1.PersistentVolume) []string {
+	if pv.Status.Phase == corev1.VolumePending || pv.Status.Phase == corev1.VolumeAvailable || pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+		return nil
+	}
+	var hosts []string
+	for _, term := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		for _, e := range term.MatchExpressions {
+			if e.Key == corev1.LabelHostname && e.Operator == corev1.NodeSelectorOpIn {
+				hosts = append(hosts, e.Values...)
+			}
+		}
+	}
+	return hosts
+}
+
+// hostOf is the host name by which local volumes know the node.
+func hostOf(n *corev1.Node) string {
+	if host := n.Labels[corev1.LabelHostname]; host != "" {
+		return host
+	}
+	return n.Name
+}
+
+// describeVolume names the volume for people, by its claim if it has one.
+func describeVolume(pv *corev1.PersistentVolume) string {
+	if claim := pv.Spec.ClaimRef; claim != nil {
+		return fmt.Sprintf("%s of claim %s/%s", pv.Name, claim.Namespace, claim.Name)
+	}
+	return pv.Name
+}
+
+// localVolume returns a volume whose data are on the node's own disk, "" for none. The
+// caller holds s.mu.
+func (s *store) localVolume(n *corev1.Node) string {
+	if s.local == nil {
+		s.local = map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
+			for _, host := range hostsOf(s.volumes[name]) {
+				if s.local[host] == "" {
+					s.local[host] = describeVolume(s.volumes[name])
+				}
+			}
+		}
+	}
+	return s.local[hostOf(n)]
+}
+
+// liveVolume is the same as the API server and not a cache knows it.
+func (m *Manager) liveVolume(ctx context.Context, n *corev1.Node) (string, error) {
+	volumes, err := m.kubernetes.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", fmt.Errorf("live read of the volumes on node %s: %w", n.Name, err)
+	}
+	for i := range volumes.Items {
+		if pv := &volumes.Items[i]; slices.Contains(hostsOf(pv), hostOf(n)) {
+			return describeVolume(pv), nil
+		}
+	}
+	return "", nil
+}
