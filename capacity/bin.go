@@ -53,6 +53,7 @@ type bin struct {
 	spare    bool // it is kept as its pool's buffer
 	ahead    bool // it is to be bought before a pod was placed on it
 	dropped  bool // it was to be bought, and is not needed any more
+	starts   bool // of a machine to open: a deallocated one is started, none is bought
 	// reserved is the unit that the node is kept free for, nil for none.
 	reserved *unit
 }
@@ -432,6 +433,7 @@ func (p *planner) addComing(po *pool) {
 // joined.
 func (p *planner) machine(po *pool, z *zone, t tier) *bin {
 	b := p.arena.bins.New()
+	b.starts = t == tierNew && z.starts()
 	b.tier, b.pool, b.zone, b.zoneName, b.place = t, po, z, z.name, p.world.Add(fit.PlaceOf(z.shape, "", po.offers, nil))
 	return b
 }

@@ -64,8 +64,9 @@ func (p *planner) open(k *kind) *bin {
 func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 	before := len(p.bins)
 	var verdict fit.Verdict
-	try := func(z *zone) *bin {
+	try := func(z *zone, start bool) *bin {
 		b := p.machine(po, z, tierNew)
+		b.starts = start
 		p.spend(b, 1)
 		p.enqueue(b)
 		if verdict = p.world.Check(b.place, k.Class); verdict.Why == "" {
@@ -74,8 +75,8 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 		return nil
 	}
 	for i := range po.zones {
-		if z := &po.zones[i]; z.opened < z.stopped {
-			if b := try(z); b != nil {
+		if z := &po.zones[i]; z.starts() {
+			if b := try(z, true); b != nil {
 				return b, verdict
 			}
 			p.unbuy(before)
@@ -85,7 +86,7 @@ func (p *planner) buy(po *pool, k *kind) (*bin, fit.Verdict) {
 		if p.closedFor(po, false) != "" {
 			break
 		}
-		if b := try(po.balancedZone()); b != nil {
+		if b := try(po.balancedZone(), false); b != nil {
 			return b, verdict
 		}
 	}
@@ -174,7 +175,7 @@ func (p *planner) merge() {
 	}
 	stuck := map[*kind]bool{}
 	for _, b := range slices.Backward(p.bins[p.bought:]) {
-		if !b.pool.lastIn(b.zone) {
+		if !b.isLast() {
 			continue
 		}
 		if b.ahead && b.planned == 0 {
@@ -225,7 +226,7 @@ func (p *planner) downsize() {
 // pods that are planned for it.
 func (p *planner) exchange(b *bin, po *pool) bool {
 	content, z := b.pool.offers.Sub(b.place.Free), po.nextZone()
-	if !po.offers.Holds(content) || !b.pool.lastIn(b.zone) {
+	if !po.offers.Holds(content) || !b.isLast() {
 		return false
 	}
 	for _, c := range b.contents {
@@ -237,7 +238,7 @@ func (p *planner) exchange(b *bin, po *pool) bool {
 		return false
 	}
 	p.spend(b, -1)
-	b.pool, b.zone, b.zoneName = po, z, z.name
+	b.pool, b.zone, b.zoneName, b.starts = po, z, z.name, z.starts()
 	p.spend(b, 1)
 	return true
 }
@@ -245,6 +246,10 @@ func (p *planner) exchange(b *bin, po *pool) bool {
 // spend counts n machines like that one as started or bought.
 func (p *planner) spend(b *bin, n int) {
 	b.pool.opened += n
-	b.zone.opened += n
+	if b.starts {
+		b.zone.starting += n
+	} else {
+		b.zone.buying += n
+	}
 	p.pay(b.pool, n)
 }

@@ -97,7 +97,8 @@ type zone struct {
 	name     string // by the shape's label, "" for none
 	machines int    // that are there or on their way
 	stopped  int    // those of them that are deallocated and may be started
-	opened   int    // machines to start, as many as there are to be started, and then to buy
+	starting int    // those of these that are to be started
+	buying   int    // machines to buy that will be there
 }
 
 func newPlanner(s Snapshot, m *Memory) *planner {

@@ -78,8 +78,8 @@ func (po *pool) starts() int {
 	}
 	starts, zonal := 0, 0
 	for i := range po.zones {
-		starts += min(po.zones[i].opened, po.zones[i].stopped)
-		zonal += po.zones[i].opened
+		starts += po.zones[i].starting
+		zonal += po.zones[i].starting + po.zones[i].buying
 	}
 	return starts + min(po.opened-zonal, po.stopped-starts)
 }
@@ -94,7 +94,7 @@ func (p *planner) start(po *pool) {
 	left := map[*zone]int{}
 	for i := range po.zones {
 		z := &po.zones[i]
-		left[z] = min(z.opened, z.stopped)
+		left[z] = z.starting
 		anywhere -= left[z]
 	}
 	for _, b := range p.noted {
@@ -113,8 +113,7 @@ func (p *planner) start(po *pool) {
 	}
 	for i := range po.zones {
 		z := &po.zones[i]
-		done := min(z.opened, z.stopped)
-		z.opened, z.stopped = z.opened-done, z.stopped-done
+		z.starting, z.stopped = 0, z.stopped-z.starting
 	}
 	po.opened, po.stopped, po.arriving = po.opened-started, po.stopped-started, po.arriving+started
 }

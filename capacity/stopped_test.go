@@ -196,6 +196,12 @@ func TestStartsInTheRightZone(t *testing.T) {
 			in:   snapshot(three(bounds(0, 3)), two, selects("a", "west-3")),
 			want: []string{"a waits: PoolAtMaximum"},
 		},
+		"nor does it keep one from being bought": { // the first one comes in west-1
+			in: snapshot(pools(poolOf("agents", 2, deallocating, turnedOff("n1"), running("n2"), zonal, func(p *PoolState) { p.Zones = p.Zones[:2] })),
+				nodes(node("n1", in("west-1")), node("n2", func(n *Node) { n.Instance.Zone, n.Labels[corev1.LabelTopologyZone] = "west-2", "west-2" })),
+				pod("old", 8, on("n2")), selects("a", "west-2")),
+			want: []string{"grow agents from 2 to 4", "a waits: MachinesComing"},
+		},
 		"for the minimum any": {in: snapshot(three(bounds(1, 3)), all), want: []string{"start n1"}},
 	}.run(t)
 }

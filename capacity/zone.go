@@ -39,21 +39,20 @@ func (po *pool) zoneOf(name string) *zone {
 	return &po.zones[0]
 }
 
-// bought is how many machines are to be bought in the zone, beside those that are
-// started there.
-func (z *zone) bought() int { return max(0, z.opened-z.stopped) }
+// starts reports whether a machine of the zone may yet be started.
+func (z *zone) starts() bool { return z.starting < z.stopped }
 
 // hasStopped reports whether a machine that is right for pods of the class may yet be
 // started.
 func (po *pool) hasStopped(class *fit.Class) bool {
-	return slices.ContainsFunc(po.zones, func(z zone) bool { return z.opened < z.stopped && z.shape.Admits(class, "") == "" })
+	return slices.ContainsFunc(po.zones, func(z zone) bool { return z.starts() && z.shape.Admits(class, "") == "" })
 }
 
 // nextZone is where the pool's next machine will be: where one can be started,
 // else where Azure puts one that is bought.
 func (po *pool) nextZone() *zone {
 	for i := range po.zones {
-		if z := &po.zones[i]; z.opened < z.stopped {
+		if z := &po.zones[i]; z.starts() {
 			return z
 		}
 	}
@@ -66,25 +65,25 @@ func (po *pool) nextZone() *zone {
 func (po *pool) balancedZone() *zone {
 	next := &po.zones[0]
 	for i := range po.zones {
-		if z := &po.zones[i]; z.machines+z.bought() < next.machines+next.bought() {
+		if z := &po.zones[i]; z.machines+z.buying < next.machines+next.buying {
 			next = z
 		}
 	}
 	return next
 }
 
-// lastIn reports whether a machine that is to be started or bought in that zone
+// isLast reports whether a machine that is to be started or bought
 // can be given up. Of those that are bought only the pool's last one can: without
 // any other, those bought after it would come in other zones than planned.
-func (po *pool) lastIn(z *zone) bool {
-	if z.bought() == 0 {
+func (b *bin) isLast() bool {
+	if b.starts {
 		return true
 	}
 	var last *zone
-	for i := range po.zones {
-		if next := &po.zones[i]; next.bought() > 0 && (last == nil || next.machines+next.bought() >= last.machines+last.bought()) {
+	for i := range b.pool.zones {
+		if next := &b.pool.zones[i]; next.buying > 0 && (last == nil || next.machines+next.buying >= last.machines+last.buying) {
 			last = next
 		}
 	}
-	return last == z
+	return last == b.zone
 }
