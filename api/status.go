@@ -18,8 +18,9 @@ type Status struct {
 	// then are as they were known last.
 	Problem string `json:"problem,omitempty"`
 	// GivenUp are the VMIDs of machines that never joined and whose deletion may be
-	// under way, in order: no node that is one of them gets pods.
-	GivenUp []string `json:"givenUp,omitempty"`
+	// under way, with the time when the cloud was last asked for it, null if it is yet
+	// to be: no node that is one of them gets pods.
+	GivenUp map[string]metav1.Time `json:"givenUp,omitempty"`
 }
 
 // ParseStatus reads what the leader published. A ConfigMap without a status is

@@ -37,7 +37,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	m.lanes.pods.replace(pods)
 	if problem := m.pools.failure(); errors.Is(problem, errUnread) {
 		d.Reasons = nil // in a moment there is more to say
-	} else if data := m.publisher.data(o, problem, m.givenUp.vmids()); m.publisher.changed(data) {
+	} else if data := m.publisher.data(o, problem, m.givenUp.published()); m.publisher.changed(data) {
 		reasons = append(reasons, action{key: "status", run: func(ctx context.Context) error { return m.publish(ctx, data) }})
 	}
 	for _, r := range d.Reasons {

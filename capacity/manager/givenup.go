@@ -2,9 +2,10 @@ package manager
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
@@ -42,11 +43,26 @@ func (g *givenUp) has(vmid string) bool {
 	return !g.since[vmid].IsZero()
 }
 
-// vmids returns the machines in order.
-func (g *givenUp) vmids() []string {
+// published is what other leaders need to know.
+func (g *givenUp) published() map[string]metav1.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Sorted(maps.Keys(g.since))
+	published := make(map[string]metav1.Time, len(g.since))
+	for vmid, since := range g.since {
+		published[vmid] = metav1.NewTime(since)
+	}
+	return published
+}
+
+// restore takes over what an earlier leader published. Where it was about to ask
+// nobody knows whether it has.
+func (g *givenUp) restore(published map[string]metav1.Time, now time.Time) {
+	for vmid, since := range published {
+		if since.IsZero() {
+			since.Time = now
+		}
+		g.set(vmid, since.Time)
+	}
 }
 
 // followGivenUp notes the machines that are about to be given up, and forgets those

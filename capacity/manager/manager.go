@@ -171,9 +171,7 @@ func (m *Manager) Start(ctx context.Context) error {
 // restore takes over what an earlier leader published.
 func (m *Manager) restore(status api.Status) {
 	m.pools.restore(status)
-	for _, vmid := range status.GivenUp {
-		m.givenUp.set(vmid, m.now()) // nobody knows when the cloud was asked
-	}
+	m.givenUp.restore(status.GivenUp, m.now())
 }
 
 // follow keeps the store up to date with the caches, and returns once it is.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +57,7 @@ func (p *publisher) load(ctx context.Context) (api.Status, error) {
 
 // data is what is to be published, by key. While no pool is known those that
 // were known last stay: what was learned of them must not be lost.
-func (p *publisher) data(o *observation, problem error, givenUp []string) map[string]string {
+func (p *publisher) data(o *observation, problem error, givenUp map[string]metav1.Time) map[string]string {
 	status := publishedStatus(o.snapshot)
 	status.ObserveOnly, status.GivenUp = o.observeOnly, givenUp
 	if problem != nil {
@@ -101,7 +100,8 @@ func (p *publisher) givesUp(vmid string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	status, err := api.ParseStatus(&corev1.ConfigMap{Data: p.last})
-	return err == nil && slices.Contains(status.GivenUp, vmid)
+	_, givesUp := status.GivenUp[vmid]
+	return err == nil && givesUp
 }
 
 // publish writes the data, and nothing else, to its ConfigMap, and makes that if

@@ -258,7 +258,7 @@ func TestAMachineIsPublishedBeforeItIsGivenUp(t *testing.T) {
 	planned := capacity.Decision{Repairs: []capacity.Repair{{Pool: "agents", Instance: machine}}}
 	publish := func() {
 		t.Helper()
-		if err := w.publish(t.Context(), w.publisher.data(o, nil, w.givenUp.vmids())); err != nil {
+		if err := w.publish(t.Context(), w.publisher.data(o, nil, w.givenUp.published())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -270,20 +270,30 @@ func TestAMachineIsPublishedBeforeItIsGivenUp(t *testing.T) {
 		t.Errorf("the cloud is asked %d times before it is published and %d after, asked already: %t; want 0, 1, and false", before, after, w.givenUp.has(testVMID))
 	}
 
+	// The next leader knows, before it has read the pools; and the one after it does
+	// not count from anew.
 	next := newWorld(t, open404, interceptor.Funcs{})
 	next.publisher = w.publisher
-	status, err := next.publisher.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	var since []time.Time
+	for _, after := range []time.Duration{time.Minute, time.Hour} {
+		next.now = func() time.Time { return created.Add(after) }
+		status, err := next.publisher.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.restore(status)
+		next.repairActions(next.observation(), capacity.Decision{})
+		since = append(since, next.givenUp.published()[testVMID].Time)
+		if err := next.publish(t.Context(), next.publisher.data(o, nil, next.givenUp.published())); err != nil {
+			t.Fatal(err)
+		}
 	}
-	next.restore(status)
-	next.repairActions(next.observation(), capacity.Decision{}) // before it has read the pools
-	if !next.givenUp.has(testVMID) {
-		t.Error("the next leader does not know that the machine is given up")
+	if want := created.Add(time.Minute); !since[0].Equal(want) || !since[1].Equal(want) {
+		t.Errorf("to the next leaders it is given up since %s, want %s", since, want)
 	}
 
 	w.repairActions(o, capacity.Decision{}) // it is not after all
-	if left := w.givenUp.vmids(); len(left) > 0 {
+	if left := w.givenUp.published(); len(left) > 0 {
 		t.Errorf("given up are %v, want none", left)
 	}
 }
