@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -242,12 +243,14 @@ func (m *Manager) cloudActions(o *observation, d capacity.Decision) []action {
 		}})
 	}
 	for of, machines := range restarts {
+		machines = m.together(machines)
 		actions = append(actions, action{key: string(of.fate) + "/" + of.pool, run: func(ctx context.Context) error {
 			m.restart(ctx, of.pool, of.fate, machines)
 			return nil // each machine's own failures hold it back
 		}})
 	}
 	for pool, machines := range byPool {
+		machines = m.together(machines)
 		actions = append(actions, action{key: "delete/" + pool, rest: deletionsApart, run: func(ctx context.Context) error {
 			m.delete(ctx, pool, machines)
 			return nil // each machine's own failures hold it back
@@ -277,6 +280,16 @@ func (m *Manager) grow(ctx context.Context, g capacity.Grow) error {
 type doomed struct {
 	capacity.Step
 	node *corev1.Node
+}
+
+// together returns those of the machines that are asked for in one request: all that
+// have not failed before, else of those that failed least often half as many each
+// time, so that one that the cloud refuses does not keep the others.
+func (m *Manager) together(machines []doomed) []doomed {
+	failures := func(d doomed) int { return m.progress.node(d.UID).failures }
+	least := failures(slices.MinFunc(machines, func(a, b doomed) int { return cmp.Compare(failures(a), failures(b)) }))
+	machines = slices.DeleteFunc(machines, func(d doomed) bool { return failures(d) > least })
+	return machines[:max(1, len(machines)>>least)]
 }
 
 func refsOf(machines []doomed) (refs []capacity.Ref, nodes []string) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -149,5 +150,35 @@ func TestAPodThatChangesWhileItIsReleasedKeepsItsGate(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(w.metrics.released); got != 0 {
 		t.Errorf("tidegate_released_pods_total is %v, want 0", got)
+	}
+}
+
+// A machine that the cloud refuses to delete does not keep others for ever: what
+// failed together is asked for in ever smaller parts.
+func TestARefusedMachineDoesNotKeepTheOthers(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{})
+	rest := []types.UID{"a", "b", "c", "refused", "d", "e", "f", "g"}
+	requests := 0
+	for ; len(rest) > 1 && requests < 20; requests++ {
+		var machines []doomed
+		for _, uid := range rest {
+			machines = append(machines, doomed{Step: capacity.Step{UID: uid}})
+		}
+		asked := w.together(machines)
+		if slices.ContainsFunc(asked, func(d doomed) bool { return d.UID == "refused" }) {
+			for _, d := range asked {
+				w.progress.failed(d.UID)
+			}
+			continue
+		}
+		for _, d := range asked {
+			rest = slices.DeleteFunc(rest, func(uid types.UID) bool { return uid == d.UID })
+		}
+	}
+	if len(rest) != 1 {
+		t.Errorf("after %d requests %v are left, want the refused one alone", requests, rest)
+	}
+	if requests > 10 {
+		t.Errorf("it took %d requests, want few of them", requests)
 	}
 }
