@@ -56,7 +56,10 @@ func (d *dispatcher) replace(actions []action) {
 	defer d.mu.Unlock()
 	d.waiting = actions
 	d.forget()
-	d.changed.Broadcast()
+	// Most plans leave nothing to do: then no worker need wake.
+	for range min(len(actions), d.workers) {
+		d.changed.Signal()
+	}
 }
 
 // forget drops the failures of what is no longer wanted.
@@ -147,7 +150,7 @@ func (d *dispatcher) free(key string, succeeded bool) {
 	if succeeded {
 		delete(d.failures, key)
 	}
-	d.changed.Broadcast()
+	d.changed.Signal()
 	d.mu.Unlock()
 	d.done()
 }

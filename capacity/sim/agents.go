@@ -7,9 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -73,7 +71,6 @@ func (w *World) startAgent(vm emulator.VM) *process {
 func (p *process) agent(node string, vm emulator.VM) (*agent.Agent, error) {
 	client, err := kubernetes.NewForConfigAndClient(&rest.Config{
 		Host: "https://" + p.world.Cluster.Servers[0].Host, QPS: -1,
-		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
 	}, &http.Client{Transport: p})
 	if err != nil {
 		return nil, err
@@ -82,8 +79,7 @@ func (p *process) agent(node string, vm emulator.VM) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := funcr.New(func(prefix, args string) { p.logf("%s %s", prefix, args) }, funcr.Options{})
-	return agent.New(node, client.CoreV1().Nodes(), metadata, log), nil
+	return agent.New(node, client.CoreV1().Nodes(), metadata, p.logger()), nil
 }
 
 // announcement is something that Azure will do to machines.

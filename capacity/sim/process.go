@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -69,10 +70,9 @@ func (w *World) start() *process {
 
 // manager returns the manager with clients that send through the process.
 func (p *process) manager() (*manager.Manager, error) {
-	log := funcr.New(func(prefix, args string) { p.logf("%s %s", prefix, args) }, funcr.Options{})
+	log := p.logger()
 	config := &rest.Config{
 		Host: "https://" + p.world.Cluster.Servers[0].Host, Transport: p, QPS: -1,
-		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON},
 	}
 	httpClient := &http.Client{Transport: p}
 	typed, err := kubernetes.NewForConfigAndClient(config, httpClient)
@@ -98,6 +98,14 @@ func (p *process) manager() (*manager.Manager, error) {
 	}), nil
 }
 
+// logger returns a logger that writes to the world's log, if there is one.
+func (p *process) logger() logr.Logger {
+	if !p.world.record {
+		return logr.Discard()
+	}
+	return funcr.New(func(prefix, args string) { p.logf("%s %s", prefix, args) }, funcr.Options{})
+}
+
 // mapper knows the resources that the cluster knows.
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
@@ -115,6 +123,9 @@ func mapper() meta.RESTMapper {
 type recorder struct{ process *process }
 
 func (r recorder) Eventf(regarding, _ runtime.Object, kind, reason, _, note string, args ...any) {
+	if !r.process.world.record {
+		return
+	}
 	name := ""
 	if o, ok := regarding.(client.Object); ok {
 		name = o.GetName()

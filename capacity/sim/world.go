@@ -137,8 +137,9 @@ func (w *World) serve(c *call) {
 	default:
 		for _, server := range w.Cluster.Servers {
 			if server.Host == host {
-				c.header = http.Header{"Content-Type": {"application/json"}}
-				c.status, c.answer = server.Serve(c.from.name, c.http, c.body)
+				var contentType string
+				c.status, contentType, c.answer = server.Serve(c.from.name, c.http, c.body)
+				c.header = http.Header{"Content-Type": {contentType}}
 				if c.status == http.StatusUnprocessableEntity {
 					w.proved = time.Now()
 				}

@@ -1,23 +1,23 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // bind answers a binding that a client of the API asks for. Those of the
 // scheduler come by admitBinding and land later.
-func (s *Server) bind(r request) (any, error) {
+func (s *Server) bind(r request) (runtime.Object, error) {
 	var binding corev1.Binding
-	if err := json.Unmarshal(r.body, &binding); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+	if err := decode(r.body, corev1.SchemeGroupVersion.WithKind("Binding"), &binding); err != nil {
+		return nil, err
 	}
 	if err := s.admitBinding(binding.Target.Name, r.dryRun); err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (s *Server) bind(r request) (any, error) {
 			return nil, err
 		}
 	}
-	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+	return success(), nil
 }
 
 // Policy is what has become of the admission policies.

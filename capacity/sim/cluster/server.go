@@ -1,22 +1,21 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -43,9 +42,13 @@ type request struct {
 }
 
 // Serve answers one request of the named client, and carries it out at once.
-func (s *Server) Serve(by string, r *http.Request, body []byte) (status int, answer []byte) {
+func (s *Server) Serve(by string, r *http.Request, body []byte) (status int, contentType string, answer []byte) {
+	status = http.StatusOK
+	if r.Method == http.MethodPost {
+		status = http.StatusCreated
+	}
 	req, err := parse(r)
-	var result any
+	var result runtime.Object
 	if err == nil {
 		req.by, req.body = by, body
 		result, err = s.answer(req)
@@ -57,12 +60,10 @@ func (s *Server) Serve(by string, r *http.Request, body []byte) (status int, ans
 		}
 		text := refusal.Status()
 		text.Kind, text.APIVersion = "Status", "v1"
-		return int(text.Code), encode(text)
+		status, result = int(text.Code), &text
 	}
-	if r.Method == http.MethodPost {
-		return http.StatusCreated, encode(result)
-	}
-	return http.StatusOK, encode(result)
+	contentType, answer = encode(result, r.Header.Get("Accept"))
+	return status, contentType, answer
 }
 
 // parse reads the path of a request.
@@ -94,7 +95,7 @@ func parse(r *http.Request) (request, error) {
 	return req, nil
 }
 
-func (s *Server) answer(r request) (any, error) {
+func (s *Server) answer(r request) (runtime.Object, error) {
 	switch {
 	case r.verb == http.MethodGet && r.name.Name == "":
 		return s.list(r)
@@ -122,7 +123,7 @@ func (s *Server) object(r request) (client.Object, error) {
 	return nil, notFound(k)
 }
 
-func (s *Server) get(r request) (any, error) {
+func (s *Server) get(r request) (runtime.Object, error) {
 	o, err := s.object(r)
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (s *Server) get(r request) (any, error) {
 	return typed(o, r.gvk), nil
 }
 
-func (s *Server) list(r request) (any, error) {
+func (s *Server) list(r request) (runtime.Object, error) {
 	query := r.http.URL.Query()
 	byLabel, err := labels.Parse(query.Get("labelSelector"))
 	if err != nil {
@@ -140,18 +141,24 @@ func (s *Server) list(r request) (any, error) {
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
-	items := []client.Object{}
+	var items []runtime.Object
 	for _, o := range s.cluster.Store.list(r.gvk.Kind) {
 		if (r.name.Namespace == "" || r.name.Namespace == o.GetNamespace()) &&
 			byLabel.Matches(labels.Set(o.GetLabels())) && byField.Matches(fieldsOf(o)) {
 			items = append(items, typed(o, r.gvk))
 		}
 	}
-	return map[string]any{
-		"kind": r.gvk.Kind + "List", "apiVersion": r.gvk.GroupVersion().String(),
-		"metadata": metav1.ListMeta{ResourceVersion: strconv.FormatInt(s.cluster.Store.version, 10)},
-		"items":    items,
-	}, nil
+	gvk := r.gvk.GroupVersion().WithKind(r.gvk.Kind + "List")
+	list, err := clientgoscheme.Scheme.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	if err := meta.SetList(list, items); err != nil {
+		return nil, err
+	}
+	list.GetObjectKind().SetGroupVersionKind(gvk)
+	list.(metav1.ListMetaAccessor).GetListMeta().SetResourceVersion(strconv.FormatInt(s.cluster.Store.version, 10))
+	return list, nil
 }
 
 func fieldsOf(o client.Object) fields.Set {
@@ -162,11 +169,15 @@ func fieldsOf(o client.Object) fields.Set {
 	return set
 }
 
-func (s *Server) create(r request) (any, error) {
-	o, err := decode(r.body, r.gvk)
+func (s *Server) create(r request) (runtime.Object, error) {
+	created, err := clientgoscheme.Scheme.New(r.gvk)
 	if err != nil {
 		return nil, err
 	}
+	if err := decode(r.body, r.gvk, created); err != nil {
+		return nil, err
+	}
+	o := created.(client.Object)
 	o.SetNamespace(r.name.Namespace)
 	if r.dryRun {
 		return typed(o, r.gvk), nil
@@ -179,24 +190,12 @@ func (s *Server) create(r request) (any, error) {
 
 // patch merges a patch into the object. One that names a version applies to
 // that version only.
-func (s *Server) patch(r request) (any, error) {
+func (s *Server) patch(r request) (runtime.Object, error) {
 	old, err := s.object(r)
 	if err != nil {
 		return nil, err
 	}
-	before, merged := encode(old), []byte(nil)
-	switch kind := types.PatchType(r.http.Header.Get("Content-Type")); kind {
-	case types.MergePatchType:
-		merged, err = jsonpatch.MergePatch(before, r.body)
-	case types.StrategicMergePatchType:
-		merged, err = strategicpatch.StrategicMergePatch(before, r.body, old)
-	default:
-		err = fmt.Errorf("patch type %s is not simulated", kind)
-	}
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	o, err := decode(merged, r.gvk)
+	o, err := patched(old, types.PatchType(r.http.Header.Get("Content-Type")), r.body)
 	if err != nil {
 		return nil, err
 	}
@@ -248,15 +247,15 @@ func hasGate(pod *corev1.Pod, name string) bool {
 	return false
 }
 
-func (s *Server) delete(r request) (any, error) {
+func (s *Server) delete(r request) (runtime.Object, error) {
 	o, err := s.object(r)
 	if err != nil {
 		return nil, err
 	}
 	var options metav1.DeleteOptions
 	if len(r.body) > 0 {
-		if err := json.Unmarshal(r.body, &options); err != nil {
-			return nil, apierrors.NewBadRequest(err.Error())
+		if err := decode(r.body, metav1.SchemeGroupVersion.WithKind("DeleteOptions"), &options); err != nil {
+			return nil, err
 		}
 	}
 	if err := preconditions(options.Preconditions, o); err != nil {
@@ -270,17 +269,17 @@ func (s *Server) delete(r request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+	return success(), nil
 }
 
-func (s *Server) evict(r request) (any, error) {
+func (s *Server) evict(r request) (runtime.Object, error) {
 	o, err := s.object(r)
 	if err != nil {
 		return nil, err
 	}
 	var eviction policyv1.Eviction
-	if err := json.Unmarshal(r.body, &eviction); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+	if err := decode(r.body, policyv1.SchemeGroupVersion.WithKind("Eviction"), &eviction); err != nil {
+		return nil, err
 	}
 	if eviction.DeleteOptions != nil {
 		if err := preconditions(eviction.DeleteOptions.Preconditions, o); err != nil {
@@ -290,7 +289,7 @@ func (s *Server) evict(r request) (any, error) {
 	if err := s.cluster.DeletePod(r.by, o.(*corev1.Pod)); err != nil {
 		return nil, err
 	}
-	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess}, nil
+	return success(), nil
 }
 
 func preconditions(p *metav1.Preconditions, o client.Object) error {
@@ -308,23 +307,4 @@ func typed(o client.Object, gvk schema.GroupVersionKind) client.Object {
 	o = o.DeepCopyObject().(client.Object)
 	o.GetObjectKind().SetGroupVersionKind(gvk)
 	return o
-}
-
-func decode(body []byte, gvk schema.GroupVersionKind) (client.Object, error) {
-	o, err := clientgoscheme.Scheme.New(gvk)
-	if err == nil {
-		err = json.Unmarshal(body, o)
-	}
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	return o.(client.Object), nil
-}
-
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", v, err)) // API types always encode
-	}
-	return b
 }
