@@ -51,8 +51,9 @@ func (c *Cluster) OnGone(vm emulator.VM) {
 	}
 	k.up = false
 	c.Loop.In(silence, func() {
-		// It may have started again.
-		if node := c.nodeOf(k); node != nil && c.kubelets[vm.VMID] == k {
+		// Another run of the machine may speak for the node by now; one from another
+		// disk does not.
+		if node := c.nodeOf(k); node != nil && c.kubeletOf(node) == nil {
 			c.setReady(node.Name, false)
 		}
 	})
