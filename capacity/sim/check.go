@@ -61,6 +61,7 @@ func (w *World) seen(e cluster.Event) {
 	}
 	if before != nil && e.New != nil {
 		w.checkGates(before, pod, e.By)
+		w.noteNomination(pod, e.By)
 		if api.HasCapacityGate(before) && !api.HasCapacityGate(pod) {
 			w.checkRelease(pod, e.By)
 		}

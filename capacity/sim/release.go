@@ -15,10 +15,12 @@ import (
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
-// memory is what a process knows beside what it sees: what it released itself,
-// when it has seen which pod on which node, and until when each node was open.
+// memory is what a process knows beside what it sees: what it released itself and
+// when it began to, when it has seen which pod on which node, and until when each
+// node was open.
 type memory struct {
 	released map[types.UID]*corev1.Pod
+	begun    map[types.UID]time.Time
 	stays    map[types.UID]*stay
 	open     map[types.UID]bool
 	openTill map[types.UID]time.Time
@@ -36,7 +38,7 @@ const recent = 70 * time.Second
 
 func newMemory(view *cluster.Cache) *memory {
 	m := &memory{
-		released: map[types.UID]*corev1.Pod{}, stays: map[types.UID]*stay{},
+		released: map[types.UID]*corev1.Pod{}, begun: map[types.UID]time.Time{}, stays: map[types.UID]*stay{},
 		open: map[types.UID]bool{}, openTill: map[types.UID]time.Time{},
 	}
 	_, _ = view.Informer(&corev1.Node{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -66,6 +68,12 @@ func (m *memory) seeNode(node *corev1.Node) {
 func (m *memory) wasOpen(node *corev1.Node) bool {
 	till, ok := m.openTill[node.UID]
 	return m.open[node.UID] || ok && time.Since(till) < recent
+}
+
+// later reports whether the process began to release a pod after the other one.
+func (m *memory) later(pod, other *corev1.Pod) bool {
+	began, ok := m.begun[other.UID]
+	return ok && m.begun[pod.UID].After(began)
 }
 
 func (m *memory) see(pod *corev1.Pod, gone bool) {
@@ -140,8 +148,17 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 	}
 }
 
+// noteNomination notes when a process begins to release a pod: it nominates a
+// node for it first.
+func (w *World) noteNomination(pod *corev1.Pod, by string) {
+	if w.serving != nil && w.serving.from.name == by && w.serving.from.memory != nil && pod.Status.NominatedNodeName != "" && api.HasCapacityGate(pod) {
+		w.serving.from.memory.begun[pod.UID] = time.Now()
+	}
+}
+
 // room returns how many pods like that one the node has room for, beside what
-// is on it and what was released towards it before. The process may go by a plan
+// is on it and what was released towards it before. What the process began to
+// release later had to mind this one, and not the other way round. The process may go by a plan
 // of a while ago; the most favourable moment counts.
 func (p *process) room(name string, like *corev1.Pod) int {
 	node := p.node(name)
@@ -152,7 +169,7 @@ func (p *process) room(name string, like *corev1.Pod) int {
 	for _, t := range p.memory.moments(name) {
 		known := withDaemon(p.memory.at(t, name))
 		for _, pod := range p.coming(name) {
-			if pod.UID != like.UID && fitting(node, known, pod) > 0 {
+			if pod.UID != like.UID && !p.memory.later(pod, like) && fitting(node, known, pod) > 0 {
 				known = append(known, pod)
 			}
 		}
