@@ -60,5 +60,12 @@ bench-replay: ## Hold the machine-hours of the trace TRACE=FILE against a lower 
 bench-cluster: ## Measure what Tidegate costs clusters of 1,000 and 5,000 nodes.
 	cd e2e && go run ./cmd/throughput
 
+IMAGE = docker.io/library/tidegate:latest
+# Those of the image, such as linux/amd64,linux/arm64; empty is that of this machine.
+PLATFORMS =
+BUILDER = $(or $(firstword $(foreach b,docker podman buildah,$(shell command -v $(b)))),$(error make image needs docker, podman or buildah))
+
+# docker has nowhere to keep an image for several platforms but a registry.
 image: ## Build the container image with docker, podman or buildah.
-	$(or $(shell command -v docker podman buildah | head -n 1),$(error make image needs docker, podman or buildah)) build --build-arg VERSION=$(VERSION) -t docker.io/library/tidegate:latest .
+	$(BUILDER) build --build-arg VERSION=$(VERSION) \
+		$(if $(PLATFORMS),--platform $(PLATFORMS) $(if $(filter %/docker,$(BUILDER)),--push -t,--manifest),-t) $(IMAGE) .

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,6 +25,16 @@ import (
 // build builds what a user gets who adds these components to the base.
 func build(t *testing.T, components ...string) resmap.ResMap {
 	t.Helper()
+	kustomization := "resources: [../tidegate/manifests]\ncomponents:\n"
+	for _, c := range components {
+		kustomization += "  - ../tidegate/manifests/components/" + c + "\n"
+	}
+	return buildWith(t, kustomization)
+}
+
+// buildWith builds a user's kustomization, in a folder beside a checkout.
+func buildWith(t *testing.T, kustomization string) resmap.ResMap {
+	t.Helper()
 	disk := filesys.MakeFsInMemory()
 	err := fs.WalkDir(manifests.FS, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -32,14 +44,10 @@ func build(t *testing.T, components ...string) resmap.ResMap {
 		if err != nil {
 			return err
 		}
-		return disk.WriteFile(path.Join("/manifests", name), text)
+		return disk.WriteFile(path.Join("/tidegate/manifests", name), text)
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	kustomization := "resources: [../manifests]\ncomponents:\n"
-	for _, c := range components {
-		kustomization += "  - ../manifests/components/" + c + "\n"
 	}
 	if err := disk.WriteFile("/mine/kustomization.yaml", []byte(kustomization)); err != nil {
 		t.Fatal(err)
@@ -135,5 +143,31 @@ func TestSchedulerCertificate(t *testing.T) {
 	}
 	if want := "--extender-client-ca=" + mounts["client-ca"]; !slices.Contains(container.Args, want) {
 		t.Errorf("arguments %q, want %s", container.Args, want)
+	}
+}
+
+// Pods that opt in are let in while the webhook is away, and nothing else of the
+// configuration changes.
+func TestFailOpen(t *testing.T) {
+	policies := func(components ...string) (configuration admissionv1.MutatingWebhookConfiguration, policies map[string]admissionv1.FailurePolicyType) {
+		one(t, build(t, components...), "MutatingWebhookConfiguration", "tidegate", &configuration)
+		policies = map[string]admissionv1.FailurePolicyType{}
+		for i := range configuration.Webhooks {
+			w := &configuration.Webhooks[i]
+			policies[w.Name] = *w.FailurePolicy
+			w.FailurePolicy = nil
+		}
+		return configuration, policies
+	}
+	base, _ := policies()
+	open, got := policies("fail-open")
+	want := map[string]admissionv1.FailurePolicyType{
+		"gate.tidegate.io": admissionv1.Ignore, "namespace-gate.tidegate.io": admissionv1.Ignore, "unclear-gate.tidegate.io": admissionv1.Ignore,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("failure policies (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(base, open); diff != "" {
+		t.Errorf("the rest of the configuration (-base +fail-open):\n%s", diff)
 	}
 }
