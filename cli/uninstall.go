@@ -110,7 +110,7 @@ func cleanNode(n *corev1.Node, keepPool bool) bool {
 // Describe says what Run would do.
 func (u Uninstaller) Describe(t Traces) {
 	fmt.Fprintf(u.Out, "This would\n  remove the gate from %d waiting pods, which then go to the ordinary queue\n", len(t.Gated))
-	fmt.Fprintf(u.Out, "  remove marks, fences, labels and annotations from %d nodes\n", len(t.Nodes))
+	fmt.Fprintf(u.Out, "  remove marks, fences, startup taints, labels and annotations from %d nodes\n", len(t.Nodes))
 	fmt.Fprintf(u.Out, "  delete these objects, as far as they are there:\n")
 	for _, o := range u.Objects {
 		fmt.Fprintf(u.Out, "    %s\n", describe(o))
@@ -153,6 +153,7 @@ func (u Uninstaller) Run(ctx context.Context) error {
 	if len(traces.Bound) > 0 {
 		fmt.Fprintf(u.Out, "left the label %s on the nodes, because pods without a node select it: %s; run this again when they have ended\n", api.PoolLabel, strings.Join(traces.Bound, ", "))
 	}
+	fmt.Fprintf(u.Out, "Machines whose cloud-init has them join with the taint %s keep it from now on: docs/install.md says how to take it out of the scale set.\n", api.StartupTaint)
 	fmt.Fprintln(u.Out, "On every k3s server, remove Tidegate's files under /etc/rancher/k3s and restart k3s: until then its scheduler asks in vain, which does no harm.")
 	return nil
 }

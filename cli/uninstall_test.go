@@ -58,7 +58,9 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	fenced := agent(
 		annotated(api.KeepAnnotation, "true"), annotated("example.com/owner", "me"), labelled("zone", "1"), labelled(api.RetiredLabel, "token"),
 		retiring(api.Retirement{Reason: "idle"}),
-		func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "gpu"}, api.FenceTaint()} },
+		func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "gpu"}, api.FenceTaint(), {Key: api.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
+		},
 	)
 	others := func(p *corev1.Pod) {
 		p.Spec.SchedulingGates = append(p.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: "example.com/other"})

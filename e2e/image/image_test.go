@@ -135,6 +135,39 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
+// make image finds the builder that there is, also when another is named before
+// it, and asks it for both architectures in its own words.
+func TestMakeImage(t *testing.T) {
+	const both = "linux/amd64,linux/arm64"
+	make, err := exec.LookPath("make")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		builder string
+		args    []string
+		want    string
+	}{
+		"docker":                  {builder: "docker", want: "build --build-arg VERSION=v1 -t docker.io/library/tidegate:latest ."},
+		"podman":                  {builder: "podman", want: "build --build-arg VERSION=v1 -t docker.io/library/tidegate:latest ."},
+		"docker, both platforms":  {builder: "docker", args: []string{"IMAGE=r.example/t:v1", "PLATFORMS=" + both}, want: "build --build-arg VERSION=v1 --platform " + both + " --push -t r.example/t:v1 ."},
+		"buildah, both platforms": {builder: "buildah", args: []string{"IMAGE=r.example/t:v1", "PLATFORMS=" + both}, want: "build --build-arg VERSION=v1 --platform " + both + " --manifest r.example/t:v1 ."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tools := t.TempDir()
+			if err := os.WriteFile(filepath.Join(tools, tc.builder), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), make, append([]string{"--silent", "image", "VERSION=v1"}, tc.args...)...)
+			cmd.Dir, cmd.Env = checkout, []string{"PATH=" + tools}
+			out, err := cmd.CombinedOutput()
+			if got := strings.TrimSpace(string(out)); err != nil || got != tc.want {
+				t.Errorf("%s is asked for %q, %v, want %q", tc.builder, got, err, tc.want)
+			}
+		})
+	}
+}
+
 func read(t *testing.T, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(name)
