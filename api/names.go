@@ -114,6 +114,10 @@ const (
 	// FencePolicy is the ValidatingAdmissionPolicy that enforces the fence.
 	FencePolicy = "tidegate-fence"
 
+	// GatePolicy is the MutatingAdmissionPolicy that gates pods in the place of the
+	// webhook.
+	GatePolicy = "tidegate-gate"
+
 	// AgentPolicy is the ValidatingAdmissionPolicy that keeps each agent to its
 	// own node and to InterruptionsAnnotation, and AgentAccount the
 	// ServiceAccount that it binds.

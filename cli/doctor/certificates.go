@@ -17,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // readCertificates returns cert-manager's Certificates in Tidegate's
@@ -38,8 +40,11 @@ func (p Patient) readCertificates(ctx context.Context) ([]cmapi.Certificate, err
 }
 
 // certificates asks whether cert-manager has issued what Tidegate serves with,
-// and keeps it fresh.
+// and keeps it fresh, or Tidegate what it issues itself.
 func certificates(ctx context.Context, p Patient) Finding {
+	if p.way == withOwnCertificates || p.way == withAdmissionPolicy {
+		return ownAuthorities(ctx, p)
+	}
 	list, err := p.readCertificates(ctx)
 	if meta.IsNoMatchError(err) {
 		return certificatesWithout(ctx, p)
@@ -72,10 +77,41 @@ func certificatesWithout(ctx context.Context, p Patient) Finding {
 	}
 	for _, h := range hooks {
 		if from := h.annotations[cmapi.WantInjectAnnotation]; from != "" {
-			return failed("install cert-manager, then "+reinstall, "the webhook's authority is to come from the Certificate %s, and there is none", from)
+			return failed("install cert-manager, then "+p.way.reinstall(), "the webhook's authority is to come from the Certificate %s, and there is none", from)
 		}
 	}
 	return ok("cert-manager is not used")
+}
+
+// ownAuthorities asks whether the authorities are there that Tidegate makes and
+// renews by itself.
+func ownAuthorities(ctx context.Context, p Patient) Finding {
+	const fix = "Tidegate makes and renews it within a minute while it runs: kubectl logs -n %s %s says what hinders it"
+	for _, a := range []struct{ namespace, secret, workload string }{
+		{api.ServerNamespace, api.ExtenderCASecret, "daemonset/tidegate"},
+		{api.Namespace, api.WebhookCASecret, "deployment/" + api.WebhookService},
+	} {
+		if a.namespace == api.Namespace && p.way == withAdmissionPolicy {
+			continue // there is no webhook
+		}
+		fix := fmt.Sprintf(fix, a.namespace, a.workload)
+		var secret corev1.Secret
+		err := p.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: a.secret}, &secret)
+		if apierrors.IsNotFound(err) {
+			return failed(fix, "there is no authority yet in Secret %s/%s", a.namespace, a.secret)
+		}
+		if err != nil {
+			return unread("Secret "+a.namespace+"/"+a.secret, err)
+		}
+		certificate, err := leafOf(secret.Data[corev1.TLSCertKey])
+		switch {
+		case err != nil:
+			return failed("delete it, and Tidegate makes a new one; then run tidegate k3s install on every server", "Secret %s/%s: %v", a.namespace, a.secret, err)
+		case p.Server.Time.After(certificate.NotAfter):
+			return failed(fix, "the authority in Secret %s/%s ran out on %s", a.namespace, a.secret, certificate.NotAfter.UTC().Format(time.DateOnly))
+		}
+	}
+	return ok("Tidegate issues its own; cert-manager is not used")
 }
 
 // renewalGrace is how long cert-manager may be late with a renewal before
@@ -135,7 +171,10 @@ func (p Patient) readHooks(ctx context.Context) ([]hook, error) {
 // authority asks whether the authority in the webhook configurations is the one
 // that signed what the webhook serves with.
 func authority(ctx context.Context, p Patient) Finding {
-	const fix = "let cert-manager's cainjector write it anew: kubectl -n cert-manager logs deploy/cert-manager-cainjector"
+	fix := "let cert-manager's cainjector write it anew: kubectl -n cert-manager logs deploy/cert-manager-cainjector"
+	if p.way == withOwnCertificates {
+		fix = "Tidegate's webhook writes it anew within a minute: kubectl logs -n " + api.Namespace + " deployment/" + api.WebhookService
+	}
 	hooks, err := p.readHooks(ctx)
 	if err != nil {
 		return unread("the webhook configurations", err)
@@ -158,49 +197,64 @@ func authority(ctx context.Context, p Patient) Finding {
 		name := fmt.Sprintf("%s.%s.svc", h.config.Service.Name, h.config.Service.Namespace)
 		chain, known := served[name]
 		if !known {
-			continue // not cert-manager's: the webhook check sees whether it is right
+			continue // not issued: the check of the certificates tells of it
+		}
+		if p.way == withOwnCertificates {
+			name = "" // what is known of those is the authority itself
 		}
 		if err := verify(chain, roots, name, p.Server.Time); err != nil {
-			return failed(fix, "webhook %s does not trust what %s serves with: %v", h.name, name, err)
+			return failed(fix, "webhook %s does not trust what %s serves with: %v", h.name, h.config.Service.Name, err)
 		}
 	}
 	return ok("the configurations trust what the webhook serves with")
 }
 
-// served returns the certificate chains that cert-manager issued for the names
-// of services, in PEM.
+// served returns what the names of services are served with, in PEM: the chains
+// that cert-manager issued, or the authority that Tidegate issues certificates
+// of its own with.
 func (p Patient) served(ctx context.Context) (map[string][]byte, error) {
 	chains := map[string][]byte{}
+	add := func(namespace, secret string, names ...string) error {
+		var s corev1.Secret
+		err := p.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: secret}, &s)
+		if err == nil {
+			for _, name := range names {
+				chains[name] = s.Data[corev1.TLSCertKey]
+			}
+		}
+		return client.IgnoreNotFound(err)
+	}
+	if p.way == withOwnCertificates {
+		return chains, add(api.Namespace, api.WebhookCASecret, api.WebhookService+"."+api.Namespace+".svc")
+	}
 	list, err := p.readCertificates(ctx)
 	if meta.IsNoMatchError(err) {
 		return chains, nil
 	}
 	for _, c := range list {
-		var secret corev1.Secret
-		switch err := p.Client.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: c.Spec.SecretName}, &secret); {
-		case apierrors.IsNotFound(err):
-			continue // the check of the certificates tells of it
-		case err != nil:
+		if err := add(c.Namespace, c.Spec.SecretName, c.Spec.DNSNames...); err != nil {
 			return nil, err
-		}
-		for _, name := range c.Spec.DNSNames {
-			chains[name] = secret.Data[corev1.TLSCertKey]
 		}
 	}
 	return chains, err
 }
 
 func verify(chain []byte, roots *x509.CertPool, name string, now time.Time) error {
-	block, rest := pem.Decode(chain)
-	if block == nil {
-		return errors.New("its Secret holds no certificate")
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
+	leaf, err := leafOf(chain)
 	if err != nil {
 		return err
 	}
 	intermediates := x509.NewCertPool()
-	intermediates.AppendCertsFromPEM(rest)
+	intermediates.AppendCertsFromPEM(chain)
 	_, err = leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: intermediates, CurrentTime: now})
 	return err
+}
+
+// leafOf reads the first certificate of a chain.
+func leafOf(chain []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(chain)
+	if block == nil {
+		return nil, errors.New("its Secret holds no certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }

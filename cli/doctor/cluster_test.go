@@ -3,13 +3,16 @@ package doctor
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,21 +73,47 @@ func TestFence(t *testing.T) {
 	}
 }
 
+func TestAgents(t *testing.T) {
+	binding := manifest(t, "ValidatingAdmissionPolicyBinding", api.AgentPolicy, &admissionv1.ValidatingAdmissionPolicyBinding{})
+	account := manifest(t, "ClusterRoleBinding", api.AgentAccount, &rbacv1.ClusterRoleBinding{})
+	policy := func(change ...func(*admissionv1.ValidatingAdmissionPolicy)) client.Object {
+		return manifest(t, "ValidatingAdmissionPolicy", api.AgentPolicy, &admissionv1.ValidatingAdmissionPolicy{}, change...)
+	}
+	for name, tc := range map[string]struct {
+		objects []client.Object
+		want    Verdict
+		detail  string
+	}{
+		"as applied":      {[]client.Object{account, policy(), binding}, OK, "as they were applied"},
+		"no policy":       {[]client.Object{account, binding}, Failed, "ValidatingAdmissionPolicy tidegate-agent is missing, so that the agent of any machine may write on all nodes"},
+		"no binding":      {[]client.Object{account, policy()}, Failed, "ValidatingAdmissionPolicyBinding tidegate-agent is missing"},
+		"another account": {[]client.Object{account, policy(func(p *admissionv1.ValidatingAdmissionPolicy) { p.Spec.MatchConditions[0].Expression = "false" }), binding}, Failed, "was changed"},
+		"no agents":       {nil, OK, "no agent may write"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expect(t, agents(t.Context(), patient(t, interceptor.Funcs{}, tc.objects...)), tc.want, tc.detail, "")
+		})
+	}
+}
+
 func TestWebhook(t *testing.T) {
 	refused := func(err error) func(client.Object) error { return func(client.Object) error { return err } }
 	for name, tc := range map[string]struct {
 		admit       func(client.Object) error
 		want        Verdict
 		detail, fix string
+		way         way
 	}{
-		"gates": {func(o client.Object) error {
+		"gates": {admit: func(o client.Object) error {
 			o.(*corev1.Pod).Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: api.CapacityGate}}
 			return nil
-		}, OK, "is gated", ""},
-		"does not gate":     {refused(nil), Failed, "is not gated", "kubectl apply -k manifests"},
-		"is not reachable":  {refused(apierrors.NewInternalError(errors.New("failed calling webhook \"gate.tidegate.io\": connection refused"))), Failed, "connection refused", "workloads"},
-		"may not be asked":  {refused(apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New("no role"))), Unknown, "no role", "kubeconfig"},
-		"something refuses": {refused(apierrors.NewBadRequest("policy")), Failed, "policy", "the text"},
+		}, want: OK, detail: "is gated"},
+		"does not gate":                   {admit: refused(nil), want: Failed, detail: "the webhook's configuration is missing", fix: "kubectl apply -k manifests"},
+		"does not gate, with a policy":    {admit: refused(nil), want: Failed, detail: "the admission policy tidegate-gate, or its binding, is missing", fix: "kubectl apply -k manifests/overlays/admission-policy", way: withAdmissionPolicy},
+		"does not gate, own certificates": {admit: refused(nil), want: Failed, detail: "the webhook's configuration is missing", fix: "kubectl apply -k manifests/overlays/own-certificates", way: withOwnCertificates},
+		"is not reachable":                {admit: refused(apierrors.NewInternalError(errors.New("failed calling webhook \"gate.tidegate.io\": connection refused"))), want: Failed, detail: "connection refused", fix: "workloads"},
+		"may not be asked":                {admit: refused(apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New("no role"))), want: Unknown, detail: "no role", fix: "kubeconfig"},
+		"something refuses":               {admit: refused(apierrors.NewBadRequest("policy")), want: Failed, detail: "policy", fix: "the text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := patient(t, interceptor.Funcs{Create: func(_ context.Context, _ client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -95,6 +124,7 @@ func TestWebhook(t *testing.T) {
 				}
 				return tc.admit(o)
 			}})
+			p.way = tc.way
 			expect(t, webhook(t.Context(), p), tc.want, tc.detail, tc.fix)
 		})
 	}
@@ -185,6 +215,78 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
+// Where Tidegate issues its certificates itself, nobody is sent to cert-manager.
+func TestOwnCertificates(t *testing.T) {
+	ca, _ := authorityFor(t, "")
+	otherCA, _ := authorityFor(t, "")
+	secret := func(namespace, name string, certificate []byte) client.Object {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{corev1.TLSCertKey: certificate}}
+	}
+	extender, webhook := secret(api.ServerNamespace, api.ExtenderCASecret, ca), secret(api.Namespace, api.WebhookCASecret, ca)
+	trusts := func(bundle []byte) client.Object {
+		return &admissionv1.MutatingWebhookConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Name: api.WebhookConfiguration},
+			Webhooks: []admissionv1.MutatingWebhook{{Name: "gate.tidegate.io", ClientConfig: admissionv1.WebhookClientConfig{
+				CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: api.Namespace, Name: api.WebhookService},
+			}}},
+		}
+	}
+	const log = "kubectl logs -n tidegate-system deployment/tidegate-webhook"
+	for name, tc := range map[string]struct {
+		check       func(context.Context, Patient) Finding
+		way         way
+		objects     []client.Object
+		late        time.Duration
+		want        Verdict
+		detail, fix string
+	}{
+		"both authorities":             {check: certificates, way: withOwnCertificates, objects: []client.Object{extender, webhook}, want: OK, detail: "issues its own"},
+		"the webhook's is missing":     {check: certificates, way: withOwnCertificates, objects: []client.Object{extender}, want: Failed, detail: "Secret tidegate-system/tidegate-ca", fix: log},
+		"a policy needs none":          {check: certificates, way: withAdmissionPolicy, objects: []client.Object{extender}, want: OK},
+		"the extender's is missing":    {check: certificates, way: withAdmissionPolicy, want: Failed, detail: "Secret tidegate-server/tidegate-extender-ca", fix: "kubectl logs -n tidegate-server daemonset/tidegate"},
+		"run out":                      {check: certificates, way: withAdmissionPolicy, objects: []client.Object{extender}, late: 2 * time.Hour, want: Failed, detail: "ran out on 2026-03-01"},
+		"no certificate in the Secret": {check: certificates, way: withAdmissionPolicy, objects: []client.Object{secret(api.ServerNamespace, api.ExtenderCASecret, nil)}, want: Failed, fix: "delete it"},
+		"trusted":                      {check: authority, way: withOwnCertificates, objects: []client.Object{webhook, trusts(ca)}, want: OK},
+		"applied anew":                 {check: authority, way: withOwnCertificates, objects: []client.Object{webhook, trusts(nil)}, want: Failed, detail: "has no authority", fix: log},
+		"another is trusted":           {check: authority, way: withOwnCertificates, objects: []client.Object{webhook, trusts(otherCA)}, want: Failed, detail: "does not trust", fix: log},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := patient(t, interceptor.Funcs{}, tc.objects...)
+			p.way, p.Server.Time = tc.way, noon.Add(tc.late)
+			got := tc.check(t.Context(), p)
+			expect(t, got, tc.want, tc.detail, tc.fix)
+			if strings.Contains(got.Fix, "cert-manager") {
+				t.Errorf("the fix is %q, and there is no cert-manager", got.Fix)
+			}
+		})
+	}
+}
+
+func TestFindWay(t *testing.T) {
+	webhook := func(args ...string) client.Object {
+		return &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: api.WebhookService},
+			Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: args}}}}},
+		}
+	}
+	for name, tc := range map[string]struct {
+		objects []client.Object
+		want    way
+	}{
+		"cert-manager":       {[]client.Object{webhook("run")}, withCertManager},
+		"own certificates":   {[]client.Object{webhook("run", "--own-certificates")}, withOwnCertificates},
+		"a policy":           {[]client.Object{&admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: api.GatePolicy}}}, withAdmissionPolicy},
+		"a policy's binding": {[]client.Object{&admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: api.GatePolicy}}}, withAdmissionPolicy},
+		"nothing is there":   {nil, withCertManager},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := findWay(t.Context(), patient(t, interceptor.Funcs{}, tc.objects...).Client); got != tc.want {
+				t.Errorf("it was installed with %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestScheduler(t *testing.T) {
 	server := func(name, args string) corev1.Node {
 		return corev1.Node{ObjectMeta: metav1.ObjectMeta{
@@ -251,7 +353,7 @@ func TestWithoutRights(t *testing.T) {
 			unknown++
 		}
 	}
-	if want := 8; unknown != want { // clocks, workloads, fence, webhook, certificates, authority, scheduler, autoscalers
+	if want := 9; unknown != want { // clocks, workloads, fence, agents, webhook, certificates, authority, scheduler, autoscalers
 		t.Errorf("%d checks could not be made, want %d", unknown, want)
 	}
 }

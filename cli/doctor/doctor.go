@@ -71,6 +71,8 @@ type Patient struct {
 	Cluster cli.Cluster
 	// Objects are what an installation applies.
 	Objects []*unstructured.Unstructured
+
+	way way
 }
 
 // Server is what the API server says of itself.
@@ -81,11 +83,9 @@ type Server struct {
 	Time time.Time
 }
 
-// reinstall is the fix for what was taken away or changed.
-const reinstall = "apply the manifests again: kubectl apply -k manifests"
-
 // Examine makes every check, in the order in which they build on each other.
 func Examine(ctx context.Context, p Patient) []Finding {
+	p.way = findWay(ctx, p.Client)
 	status := cli.Status(p.Cluster, "")
 	findings := []Finding{}
 	for _, check := range []struct {
@@ -100,6 +100,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		{"pools", func() Finding { return pools(status) }},
 		{"acting", func() Finding { return acting(status) }},
 		{"fence", func() Finding { return fence(ctx, p) }},
+		{"agents", func() Finding { return agents(ctx, p) }},
 		{"webhook", func() Finding { return webhook(ctx, p) }},
 		{"certificates", func() Finding { return certificates(ctx, p) }},
 		{"authority", func() Finding { return authority(ctx, p) }},

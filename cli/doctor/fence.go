@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,9 +16,26 @@ import (
 	"github.com/tidegate-k3s/tidegate/api"
 )
 
-// fence compares the fence's policy and its binding with what was applied, in
-// all that decides what they refuse.
+// fence looks at what keeps pods from machines that are about to be deleted.
 func fence(ctx context.Context, p Patient) Finding {
+	return asApplied(ctx, p, api.FencePolicy, "no machine is ever deleted")
+}
+
+// agents looks at what keeps each agent to its own node: its Role cannot.
+func agents(ctx context.Context, p Patient) Finding {
+	err := p.Client.Get(ctx, client.ObjectKey{Name: api.AgentAccount}, &rbacv1.ClusterRoleBinding{})
+	if apierrors.IsNotFound(err) {
+		return ok("no agent may write on nodes")
+	}
+	if err != nil {
+		return unread("ClusterRoleBinding "+api.AgentAccount, err)
+	}
+	return asApplied(ctx, p, api.AgentPolicy, "the agent of any machine may write on all nodes")
+}
+
+// asApplied compares a policy and its binding with what was applied, in all that
+// decides what they refuse.
+func asApplied(ctx context.Context, p Patient, name, otherwise string) Finding {
 	var policy, wantPolicy admissionv1.ValidatingAdmissionPolicy
 	var binding, wantBinding admissionv1.ValidatingAdmissionPolicyBinding
 	for _, pair := range []struct {
@@ -27,22 +45,22 @@ func fence(ctx context.Context, p Patient) Finding {
 		{"ValidatingAdmissionPolicy", &wantPolicy, &policy},
 		{"ValidatingAdmissionPolicyBinding", &wantBinding, &binding},
 	} {
-		if err := p.decode(pair.kind, api.FencePolicy, pair.want); err != nil {
+		if err := p.decode(pair.kind, name, pair.want); err != nil {
 			return unread("the manifests", err)
 		}
-		err := p.Client.Get(ctx, client.ObjectKey{Name: api.FencePolicy}, pair.live)
+		err := p.Client.Get(ctx, client.ObjectKey{Name: name}, pair.live)
 		if apierrors.IsNotFound(err) {
-			return failed(reinstall, "%s %s is missing, so no machine is ever deleted", pair.kind, api.FencePolicy)
+			return failed(p.way.reinstall(), "%s %s is missing, so that %s", pair.kind, name, otherwise)
 		}
 		if err != nil {
-			return unread(pair.kind+" "+api.FencePolicy, err)
+			return unread(pair.kind+" "+name, err)
 		}
 	}
 	if !samePolicy(wantPolicy.Spec, policy.Spec) {
-		return failed(reinstall, "ValidatingAdmissionPolicy %s was changed", api.FencePolicy)
+		return failed(p.way.reinstall(), "ValidatingAdmissionPolicy %s was changed", name)
 	}
 	if !sameBinding(wantBinding.Spec, binding.Spec) {
-		return failed(reinstall, "ValidatingAdmissionPolicyBinding %s was changed", api.FencePolicy)
+		return failed(p.way.reinstall(), "ValidatingAdmissionPolicyBinding %s was changed", name)
 	}
 	return ok("policy and binding are as they were applied")
 }

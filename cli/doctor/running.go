@@ -54,7 +54,7 @@ func workloads(ctx context.Context, p Patient) Finding {
 	}
 	switch {
 	case len(there) == 0:
-		return warning("install Tidegate: kubectl apply -k manifests", "Tidegate does not run in this cluster; it may run beside it")
+		return warning("install Tidegate; docs/install.md has the way for each cluster", "Tidegate does not run in this cluster; it may run beside it")
 	case len(lacking) > 0:
 		return failed("kubectl describe the pods: their events say what is missing; a DaemonSet that wants none finds no server with the label node-role.kubernetes.io/control-plane", "%s", strings.Join(lacking, "; "))
 	case len(agents) > 0:

@@ -35,7 +35,7 @@ func TestWorkloads(t *testing.T) {
 		"no server":      {with(0, 0), Failed, "0 of 0 pods ready", "control-plane"},
 		"pools at zero":  {agents(0, 0), OK, "tidegate-agent: 0 of 0 pods ready", ""},
 		"a silent agent": {agents(2, 1), Warning, "tidegate-agent: 1 of 2 pods ready", "image"},
-		"not installed":  {nil, Warning, "does not run in this cluster", "kubectl apply -k manifests"},
+		"not installed":  {nil, Warning, "does not run in this cluster", "docs/install.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, workloads(t.Context(), patient(t, interceptor.Funcs{}, tc.objects...)), tc.want, tc.detail, tc.fix)

@@ -13,7 +13,7 @@ func TestWrite(t *testing.T) {
 	var out strings.Builder
 	findings := []Finding{
 		{Check: "kubernetes", Verdict: OK, Detail: "v1.37.2"},
-		{Check: "fence", Verdict: Failed, Detail: "ValidatingAdmissionPolicyBinding tidegate-fence is missing, so no machine is ever deleted", Fix: reinstall},
+		{Check: "fence", Verdict: Failed, Detail: "ValidatingAdmissionPolicyBinding tidegate-fence is missing, so no machine is ever deleted", Fix: withCertManager.reinstall()},
 	}
 	Write(&out, findings, layout.Style{Width: 100})
 	want := []string{
@@ -21,7 +21,8 @@ func TestWrite(t *testing.T) {
 		"kubernetes  ok       v1.37.2",
 		"fence       failed   ValidatingAdmissionPolicyBinding tidegate-fence is missing, so no machine is",
 		"                     ever deleted",
-		"                     Fix: apply the manifests again: kubectl apply -k manifests",
+		"                     Fix: apply the manifests again, or your own kustomization of them: kubectl",
+		"                     apply -k manifests",
 		"",
 	}
 	if diff := cmp.Diff(want, strings.Split(out.String(), "\n")); diff != "" {

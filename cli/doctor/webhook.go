@@ -14,7 +14,7 @@ import (
 )
 
 // webhook has the API server admit, and not keep, a pod that opts in: it calls
-// the webhook for that as for any other.
+// the webhook for that, or applies the policy in its place, as for any other.
 func webhook(ctx context.Context, p Patient) Finding {
 	yes, no := true, false
 	pod := &corev1.Pod{
@@ -43,7 +43,11 @@ func webhook(ctx context.Context, p Patient) Finding {
 	case err == nil && api.HasCapacityGate(pod):
 		return ok("a pod that opts in is gated")
 	case err == nil:
-		return failed(reinstall, "a pod that opts in is not gated: the webhook's configuration is missing or leaves it out")
+		gates := "the webhook's configuration"
+		if p.way == withAdmissionPolicy {
+			gates = "the admission policy " + api.GatePolicy + ", or its binding,"
+		}
+		return failed(p.way.reinstall(), "a pod that opts in is not gated: %s is missing or leaves it out", gates)
 	case strings.Contains(err.Error(), "failed calling webhook"):
 		return failed("the text says what the API server met: a certificate (see authority), nobody listening (see workloads), or a firewall between them", "pods that opt in are refused: %v", err)
 	case apierrors.IsForbidden(err):

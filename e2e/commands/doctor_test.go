@@ -39,7 +39,7 @@ func TestDoctor(t *testing.T) {
 	u := newUser(t).withTidegate()
 	healthy := map[string]string{
 		"kubernetes": "ok", "clocks": "ok", "workloads": "warning", "leader": "ok", "azure": "ok", "pools": "ok",
-		"acting": "ok", "fence": "ok", "webhook": "ok", "certificates": "failed", "authority": "ok",
+		"acting": "ok", "fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "failed", "authority": "ok",
 		"scheduler": "unknown", "autoscalers": "ok",
 	}
 	u.eventually("the leader has published its pools", func() error {
