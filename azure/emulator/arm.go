@@ -52,8 +52,14 @@ func (c *Cloud) serveARM(w http.ResponseWriter, r *http.Request) *Error {
 		return effect.Error
 	}
 	if rt.scope != "" {
-		if err := c.authorize(id, rt.action, expand(rt.scope, names, asIs)); err != nil {
+		scope := expand(rt.scope, names, asIs)
+		if err := c.authorize(id, rt.action, scope); err != nil {
 			return err
+		}
+		if rt.action == setAction+"/write" {
+			if err := c.authorizeLinked(id, rt.action, scope, names["group"], names["set"]); err != nil {
+				return err
+			}
 		}
 	}
 	if !strings.EqualFold(names["subscription"], c.cfg.SubscriptionID) {

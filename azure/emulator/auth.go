@@ -14,6 +14,10 @@ import (
 // VirtualMachineContributor is Azure's built-in role of that name.
 const VirtualMachineContributor = "Virtual Machine Contributor"
 
+// joinAction is what Azure asks for at the subnet when a scale set in it is changed.
+// Source: Azure documentation, "Troubleshoot LinkedAuthorizationFailed".
+const joinAction = "Microsoft.Network/virtualNetworks/subnets/join/action"
+
 // roleActions are the actions of the built-in roles, as far as they concern
 // this emulator. Source: Azure documentation, "Azure built-in roles".
 var roleActions = map[string][]string{
@@ -21,6 +25,7 @@ var roleActions = map[string][]string{
 		"Microsoft.Compute/virtualMachines/*",
 		"Microsoft.Compute/virtualMachineScaleSets/*",
 		"Microsoft.Compute/locations/*",
+		joinAction,
 		"Microsoft.Resources/subscriptions/resourceGroups/read",
 	},
 	"Reader": {"*/read"},
@@ -81,14 +86,28 @@ func (c *Cloud) SetRoles(roles []RoleAssignment) error {
 
 // authorize refuses an action that no role assignment allows.
 func (c *Cloud) authorize(id Identity, action, scope string) *Error {
-	c.begin()
-	defer c.end()
-	for _, r := range c.roles {
-		if r.allows(id.Name, action, scope) {
-			return nil
-		}
+	if c.allows(id, action, scope) {
+		return nil
 	}
 	return errForbidden(id, action, scope)
+}
+
+// authorizeLinked refuses a change of a scale set to whoever may not join its
+// subnet. A set that does not exist has none.
+func (c *Cloud) authorizeLinked(id Identity, action, scope, group, set string) *Error {
+	c.begin()
+	found, err := c.findSet(group, set)
+	c.end()
+	if err != nil || found.Subnet == "" || c.allows(id, joinAction, found.Subnet) {
+		return nil
+	}
+	return errLinked(id, action, scope, joinAction, found.Subnet)
+}
+
+func (c *Cloud) allows(id Identity, action, scope string) bool {
+	c.begin()
+	defer c.end()
+	return slices.ContainsFunc(c.roles, func(r RoleAssignment) bool { return r.allows(id.Name, action, scope) })
 }
 
 // claims are those of a real access token that clients look at.

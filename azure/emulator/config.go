@@ -103,6 +103,9 @@ type ScaleSet struct {
 	Tags map[string]string `json:"tags,omitempty"`
 	// Zones are the availability zones over which machines are spread.
 	Zones []string `json:"zones,omitempty"`
+	// Subnet is the resource ID of the subnet that the machines are in: whoever
+	// changes the set must be allowed to join it. Empty asks nobody for that.
+	Subnet string `json:"subnet,omitempty"`
 	// Flexible makes the set one of orchestration mode Flexible, which clients
 	// see in lists; it cannot be scaled here.
 	Flexible bool `json:"flexible,omitempty"`

@@ -48,6 +48,10 @@ func errForbidden(id Identity, action, scope string) *Error {
 	return failure(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.", id.ClientID, id.ObjectID, action, scope)
 }
 
+func errLinked(id Identity, action, scope, linked, linkedScope string) *Error {
+	return failure(http.StatusForbidden, "LinkedAuthorizationFailed", "The client '%s' with object id '%s' has permission to perform action '%s' on scope '%s'; however, it does not have permission to perform action(s) '%s' on the linked scope(s) '%s' (respectively) or the linked scope(s) are invalid.", id.ClientID, id.ObjectID, action, scope, linked, linkedScope)
+}
+
 func errPrecondition(etag string) *Error {
 	return failure(http.StatusPreconditionFailed, "PreconditionFailed", "The precondition given in one of the request headers evaluated to false: the resource's etag is now %s.", etag)
 }

@@ -10,6 +10,8 @@ import (
 // them. Source: Azure documentation, "Syntax and expressions in ARM templates".
 type evaluator struct {
 	parameters, variables map[string]any
+	// group is the ID of the resource group that is deployed to.
+	group string
 }
 
 // value evaluates every expression in a JSON value.
@@ -101,6 +103,16 @@ func (p *parser) call(name string, arguments []any) (any, error) {
 		return text(0), nil
 	case name == "null" && len(arguments) == 0:
 		return nil, nil
+	case name == "resourceId" && len(arguments) > 1:
+		types := strings.Split(text(0), "/") // the provider, and a type for each name
+		if len(types) != len(arguments) {
+			return nil, fmt.Errorf("%s has %d names", text(0), len(arguments)-1)
+		}
+		id := p.group + "/providers/" + types[0]
+		for i := range arguments[1:] {
+			id += "/" + types[i+1] + "/" + text(i+1)
+		}
+		return id, nil
 	case name == "format" && len(arguments) > 0:
 		result := text(0)
 		for i := range arguments[1:] {

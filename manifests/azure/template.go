@@ -5,6 +5,7 @@ package azuretemplate
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -73,7 +74,11 @@ func Emulated(parameters map[string]any) (emulator.Config, error) {
 	if err != nil {
 		return emulator.Config{}, err
 	}
-	e := evaluator{parameters: map[string]any{}, variables: t.Variables}
+	config := emulator.Config{SubscriptionID: "00000000-0000-4000-8000-000000000001", ResourceGroup: "tidegate"}
+	e := evaluator{
+		parameters: map[string]any{}, variables: t.Variables,
+		group: "/subscriptions/" + config.SubscriptionID + "/resourceGroups/" + config.ResourceGroup,
+	}
 	for name, p := range t.Parameters {
 		if p.DefaultValue != nil {
 			e.parameters[name] = p.DefaultValue
@@ -81,7 +86,6 @@ func Emulated(parameters map[string]any) (emulator.Config, error) {
 	}
 	maps.Copy(e.parameters, parameters)
 
-	config := emulator.Config{SubscriptionID: "00000000-0000-4000-8000-000000000001", ResourceGroup: "tidegate"}
 	for _, r := range t.Resources {
 		switch r["type"] {
 		case scaleSets:
@@ -110,15 +114,19 @@ func (e evaluator) scaleSet(resource map[string]any) (emulator.ScaleSet, error) 
 	for _, key := range []string{"priority", "evictionPolicy", "scheduledEventsProfile"} {
 		read[key] = profile[key]
 	}
+	if read["subnet"] = found(profile, "networkProfile", "networkInterfaceConfigurations", "properties", "ipConfigurations", "properties", "subnet", "id"); read["subnet"] == nil {
+		return emulator.ScaleSet{}, errors.New("the scale set has no subnet")
+	}
 	value, err := e.value(read)
 	if err != nil {
 		return emulator.ScaleSet{}, err
 	}
 	var r struct {
-		Name  string            `json:"name"`
-		Tags  map[string]string `json:"tags"`
-		Zones []string          `json:"zones"`
-		SKU   struct {
+		Name   string            `json:"name"`
+		Tags   map[string]string `json:"tags"`
+		Zones  []string          `json:"zones"`
+		Subnet string            `json:"subnet"`
+		SKU    struct {
 			Name     string `json:"name"`
 			Capacity int    `json:"capacity"`
 		} `json:"sku"`
@@ -134,7 +142,7 @@ func (e evaluator) scaleSet(resource map[string]any) (emulator.ScaleSet, error) 
 	}
 	set := emulator.ScaleSet{
 		Name: r.Name, Size: r.SKU.Name, Capacity: r.SKU.Capacity, Tags: r.Tags, Zones: r.Zones,
-		Spot: r.Priority == "Spot",
+		Subnet: r.Subnet, Spot: r.Priority == "Spot",
 	}
 	if s := r.ScheduledEventsProfile; s != nil {
 		notice, err := time.ParseDuration(strings.ToLower(strings.TrimPrefix(s.TerminateNotificationProfile.NotBeforeTimeout, "PT")))
@@ -156,7 +164,7 @@ func (e evaluator) identity(config *emulator.Config) error {
 	}
 	role := emulator.RoleAssignment{
 		Identity: name, Role: emulator.VirtualMachineContributor,
-		Scope: "/subscriptions/" + config.SubscriptionID + "/resourceGroups/" + config.ResourceGroup,
+		Scope: e.group,
 	}
 	if e.parameters["customRole"] == true {
 		actions, err := RoleActions()
@@ -167,6 +175,18 @@ func (e evaluator) identity(config *emulator.Config) error {
 	}
 	config.Roles = []emulator.RoleAssignment{role}
 	return nil
+}
+
+// found walks down a JSON value, through the first item of each list.
+func found(v any, path ...string) any {
+	for _, key := range path {
+		object, _ := v.(map[string]any)
+		v = object[key]
+		if list, ok := v.([]any); ok && len(list) > 0 {
+			v = list[0]
+		}
+	}
+	return v
 }
 
 func convert(from, into any) error {

@@ -245,7 +245,7 @@ func TestEmulatedIsWhatIsDeclared(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := config.ScaleSets[0]
-	if set.Name != "night-agents" || set.Size != "Standard_D8s_v5" || set.Capacity != 2 || set.Spot || set.TerminateNotice.Minutes() != 5 {
+	if set.Name != "night-agents" || set.Size != "Standard_D8s_v5" || set.Capacity != 2 || set.Spot || set.TerminateNotice.Minutes() != 5 || !strings.HasSuffix(set.Subnet, "/resourceGroups/tidegate/providers/Microsoft.Network/virtualNetworks/night/subnets/machines") {
 		t.Errorf("the set is %+v", set)
 	}
 	if diff := cmp.Diff(map[string]string{"tidegate": "enabled", "tidegate-min": "0", "tidegate-max": "7"}, set.Tags); diff != "" {
@@ -271,13 +271,14 @@ func TestEmulatedIsWhatIsDeclared(t *testing.T) {
 }
 
 func TestExpressions(t *testing.T) {
-	e := evaluator{parameters: map[string]any{"yes": true, "n": 3}, variables: map[string]any{"greeting": "[format('{0}-{1}', 'a', parameters('n'))]"}}
+	e := evaluator{group: "/g", parameters: map[string]any{"yes": true, "n": 3}, variables: map[string]any{"greeting": "[format('{0}-{1}', 'a', parameters('n'))]"}}
 	for expression, want := range map[string]any{
 		"plain":                                   "plain",
 		"[variables('greeting')]":                 "a-3",
 		"[if(parameters('yes'), 'x', null())]":    "x",
 		"[string(parameters('n'))]":               "3",
 		"[if( parameters('yes') , null(), 'x' )]": nil,
+		"[resourceId('P/nets/subnets','a','b')]":  "/g/providers/P/nets/a/subnets/b",
 	} {
 		got, err := e.value(expression)
 		if err != nil || !cmp.Equal(want, got) {
@@ -285,12 +286,13 @@ func TestExpressions(t *testing.T) {
 		}
 	}
 	for expression, want := range map[string]string{
-		"[unknown()]":        "is not known here",
-		"['a]":               "has no end",
-		"[parameters('no')]": "has no value",
-		"['a' 'b']":          "is left",
-		"[a]":                "no call",
-		"[]":                 "no call",
+		"[unknown()]":                    "is not known here",
+		"[resourceId('P/nets','a','b')]": "has 2 names",
+		"['a]":                           "has no end",
+		"[parameters('no')]":             "has no value",
+		"['a' 'b']":                      "is left",
+		"[a]":                            "no call",
+		"[]":                             "no call",
 	} {
 		got, err := e.value(expression)
 		if err == nil || !strings.Contains(err.Error(), want) {
