@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -21,9 +22,9 @@ const checkout = "../.."
 // image is the one that docs/install.md names in its examples.
 const image = "registry.example/tidegate:v1"
 
-func page(t *testing.T) string {
+func page(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(checkout, "docs/install.md"))
+	text, err := os.ReadFile(filepath.Join(checkout, "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,14 +32,14 @@ func page(t *testing.T) string {
 }
 
 // block returns the page's code block of the language that has the text in it.
-func block(t *testing.T, language, has string) string {
+func block(t *testing.T, name, language, has string) string {
 	t.Helper()
-	for _, found := range regexp.MustCompile("(?s)\n```"+language+"\n(.*?)\n```\n").FindAllStringSubmatch(page(t), -1) {
+	for _, found := range regexp.MustCompile("(?s)\n```"+language+"\n(.*?)\n```\n").FindAllStringSubmatch(page(t, name), -1) {
 		if strings.Contains(found[1], has) {
 			return found[1]
 		}
 	}
-	t.Fatalf("docs/install.md has no block of %s with %q", language, has)
+	t.Fatalf("docs/%s has no block of %s with %q", name, language, has)
 	return ""
 }
 
@@ -77,16 +78,26 @@ var everyImage = map[string]string{
 }
 
 func TestDocumentedKustomizationNamesEveryImage(t *testing.T) {
-	built := buildWith(t, block(t, "yaml", "images:"))
+	built := buildWith(t, block(t, "install.md", "yaml", "images:"))
 	if diff := cmp.Diff(everyImage, images(t, built)); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
+	}
+}
+
+// The patch for a user-assigned identity goes into the same kustomization.
+func TestDocumentedIdentity(t *testing.T) {
+	built := buildWith(t, block(t, "install.md", "yaml", "images:")+"\n"+block(t, "azure.md", "yaml", "identity-client-id"))
+	var daemonSet appsv1.DaemonSet
+	one(t, built, "DaemonSet", "tidegate", &daemonSet)
+	if got, want := daemonSet.Spec.Template.Spec.Containers[0].Args, []string{"run", "--webhook=false", "--identity-client-id=CLIENT_ID"}; !slices.Equal(got, want) {
+		t.Errorf("the arguments are %q, want %q", got, want)
 	}
 }
 
 // The command for k3s' own folder is run as it stands there, but for the folder.
 func TestDocumentedDropInNamesEveryImage(t *testing.T) {
 	folder := t.TempDir()
-	command := block(t, "sh", dropIn)
+	command := block(t, "install.md", "sh", dropIn)
 	redirected := strings.Replace(command, "/var/lib/rancher/k3s/server/manifests", folder, 1)
 	if redirected == command {
 		t.Fatalf("it writes to another folder than k3s': %s", command)
@@ -126,7 +137,7 @@ func file(t *testing.T, text []byte) resmap.ResMap {
 // without delete all that the old one leaves, and nothing that the new one has.
 func TestDocumentedDeletionsLeaveNothing(t *testing.T) {
 	deletions := map[string][]string{}
-	for _, found := range regexp.MustCompile("`kubectl delete (-[kf]) (manifests/[^`]+)`").FindAllStringSubmatch(page(t), -1) {
+	for _, found := range regexp.MustCompile("`kubectl delete (-[kf]) (manifests/[^`]+)`").FindAllStringSubmatch(page(t, "install.md"), -1) {
 		if found[1] == "-k" {
 			deletions[found[2]] = onDisk(t, found[2])
 			continue

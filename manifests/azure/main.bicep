@@ -7,6 +7,8 @@ param location string = resourceGroup().location
 param prefix string = 'tidegate'
 param adminUsername string = 'azureuser'
 param sshPublicKey string
+@description('Addresses that reach the server by SSH, such as 203.0.113.7/32; the server then has a public address. Empty: it has none.')
+param sshFrom string = ''
 @description('Release of k3s on all machines, such as v1.33.1+k3s1.')
 param k3sVersion string
 @secure()
@@ -63,9 +65,46 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
         name: 'machines'
         properties: {
           addressPrefix: '10.20.0.0/20'
+          // The machines fetch k3s and images.
+          defaultOutboundAccess: true
         }
       }
     ]
+  }
+}
+
+// Inbound it is the only rule but for Azure's own, which let in the network's
+// machines and nobody else.
+resource serverAccess 'Microsoft.Network/networkSecurityGroups@2024-05-01' = if (!empty(sshFrom)) {
+  name: serverName
+  location: location
+  properties: {
+    securityRules: [
+      {
+        name: 'ssh'
+        properties: {
+          priority: 100
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: sshFrom
+          sourcePortRange: '*'
+          destinationAddressPrefix: '*'
+          destinationPortRange: '22'
+        }
+      }
+    ]
+  }
+}
+
+resource publicAddress 'Microsoft.Network/publicIPAddresses@2024-05-01' = if (!empty(sshFrom)) {
+  name: serverName
+  location: location
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    publicIPAllocationMethod: 'Static'
   }
 }
 
@@ -82,9 +121,15 @@ resource serverInterface 'Microsoft.Network/networkInterfaces@2024-05-01' = {
           subnet: {
             id: network.properties.subnets[0].id
           }
+          publicIPAddress: empty(sshFrom) ? null : {
+            id: publicAddress.id
+          }
         }
       }
     ]
+    networkSecurityGroup: empty(sshFrom) ? null : {
+      id: serverAccess.id
+    }
   }
 }
 
@@ -263,3 +308,6 @@ module reader 'subscription-reader.bicep' = if (subscriptionReader) {
 
 @description('For tidegate run --identity-client-id; empty for the system-assigned identity.')
 output identityClientId string = identity == 'UserAssigned' ? userAssigned.properties.clientId : ''
+
+@description('The server\'s public address, if it has one.')
+output serverAddress string = empty(sshFrom) ? '' : publicAddress.properties.ipAddress

@@ -34,6 +34,7 @@ type template struct {
 	} `json:"parameters"`
 	Variables map[string]any   `json:"variables"`
 	Resources []map[string]any `json:"resources"`
+	Outputs   map[string]any   `json:"outputs"`
 }
 
 func parse() (template, error) {

@@ -136,29 +136,86 @@ func TestServersKeepPodsFromTheirIdentity(t *testing.T) {
 	}
 }
 
-// The pages name the role's actions as it has them.
-func TestPageListsTheActions(t *testing.T) {
-	actions, err := RoleActions()
-	if err != nil {
-		t.Fatal(err)
-	}
+// page is docs/azure.md.
+func page(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile("../../docs/azure.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, list, found := strings.Cut(string(text), "\nThe actions:")
+	return string(text)
+}
+
+// The role that the page has people define is the template's.
+func TestPageDefinesTheRole(t *testing.T) {
+	_, definition, found := strings.Cut(page(t), "--role-definition '")
+	definition, _, closed := strings.Cut(definition, "'\n")
+	if !found || !closed {
+		t.Fatal("docs/azure.md defines no role")
+	}
+	var role struct{ Actions []string }
+	if err := json.Unmarshal([]byte(definition), &role); err != nil {
+		t.Fatal(err)
+	}
+	actions, err := RoleActions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(actions, role.Actions); diff != "" {
+		t.Errorf("actions (-template +docs/azure.md):\n%s", diff)
+	}
+}
+
+// The page names parameters and outputs that there are, and every parameter that
+// has no default.
+func TestPageNamesTheParameters(t *testing.T) {
+	_, text, found := strings.Cut(page(t), "## A template\n")
 	if !found {
-		t.Fatal("docs/azure.md has no list of actions")
+		t.Fatal("docs/azure.md does not speak of the template")
 	}
-	list, _, _ = strings.Cut(list, "\nThe machines")
-	var named []string
-	for _, match := range regexp.MustCompile("`([^`]+/[^`]+)`").FindAllStringSubmatch(list, -1) {
-		named = append(named, strings.Replace(match[1], "…/", "Microsoft.Compute/virtualMachineScaleSets/", 1))
+	parameters := parsed(t).Parameters
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?) \\|").FindAllStringSubmatch(text, -1) {
+		for name := range strings.SplitSeq(row[1], ", ") {
+			if _, there := parameters[strings.Trim(name, "`")]; !there {
+				t.Errorf("the page has a row for %s, which is no parameter", name)
+			}
+		}
 	}
-	slices.Sort(named)
-	slices.Sort(actions)
-	if diff := cmp.Diff(actions, named); diff != "" {
-		t.Errorf("actions (-role +docs/azure.md):\n%s", diff)
+	for name, p := range parameters {
+		if p.DefaultValue == nil && !strings.Contains(text, name+"=") {
+			t.Errorf("the page's command does not give %s, which has no default", name)
+		}
+	}
+	for _, match := range regexp.MustCompile("the output `(\\w+)`").FindAllStringSubmatch(text, -1) {
+		if _, there := parsed(t).Outputs[match[1]]; !there {
+			t.Errorf("the page speaks of the output %s, which is none", match[1])
+		}
+	}
+}
+
+// Nobody outside of the network reaches the server unless its addresses are named.
+func TestServerIsClosedByDefault(t *testing.T) {
+	if p := parsed(t).Parameters["sshFrom"]; p.DefaultValue != "" {
+		t.Errorf("sshFrom has the default %q, want none", p.DefaultValue)
+	}
+	for _, kind := range []string{"Microsoft.Network/networkSecurityGroups", "Microsoft.Network/publicIPAddresses"} {
+		if got := only(t, kind)["condition"]; got != "[not(empty(parameters('sshFrom')))]" {
+			t.Errorf("there is a %s if %v, want only with sshFrom", kind, got)
+		}
+	}
+	rules, _ := at(only(t, "Microsoft.Network/networkSecurityGroups"), "properties", "securityRules").([]any)
+	if len(rules) != 1 || at(rules[0], "properties", "sourceAddressPrefix") != "[parameters('sshFrom')]" || at(rules[0], "properties", "destinationPortRange") != "22" {
+		t.Errorf("the rules are %v, want SSH from sshFrom alone", rules)
+	}
+	server := only(t, "Microsoft.Network/networkInterfaces")
+	configurations, _ := at(server, "properties", "ipConfigurations").([]any)
+	for what, got := range map[string]any{
+		"public address": at(configurations[0], "properties", "publicIPAddress"),
+		"security group": at(server, "properties", "networkSecurityGroup"),
+	} {
+		if text, _ := got.(string); !strings.HasPrefix(text, "[if(empty(parameters('sshFrom')), null(), ") {
+			t.Errorf("the server's %s is %v, want none without sshFrom", what, got)
+		}
 	}
 }
 
