@@ -29,6 +29,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/azure"
 	"github.com/tidegate-k3s/tidegate/capacity"
 	"github.com/tidegate-k3s/tidegate/capacity/manager"
+	"github.com/tidegate-k3s/tidegate/internal/owncerts"
 )
 
 // runOptions are the flags of tidegate run.
@@ -37,6 +38,7 @@ type runOptions struct {
 	webhook, extender, capacity bool
 	serving                     servingOptions
 	metricsAddress              string
+	metricsSecure               bool
 	healthAddress               string
 	settle                      time.Duration
 	observeOnly                 bool
@@ -66,6 +68,7 @@ group and scale sets are discovered.`,
 	f.BoolVar(&o.capacity, "capacity", true, "take part in the election of the capacity manager")
 	o.serving.addFlags(f)
 	f.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9444", "address of /metrics; 0 switches it off")
+	f.BoolVar(&o.metricsSecure, "metrics-secure", false, "serve /metrics with the extender's certificate, and only to those whom the cluster lets get it")
 	f.StringVar(&o.healthAddress, "health-address", "127.0.0.1:9445", "address of /healthz and /readyz")
 	f.DurationVar(&o.settle, "settle", manager.DefaultSettle, "how long a fence stands before the last look at its node; shorter than an API request may live is for demonstrations only")
 	f.BoolVar(&o.observeOnly, "observe-only", false, "say what would be done, and do nothing; tidegate pause asks for the same while it runs")
@@ -89,15 +92,19 @@ func run(ctx context.Context, o runOptions) error {
 	if o.limits.Machines < 0 || o.limits.HourlyPrice < 0 {
 		return fmt.Errorf("--max-machines=%d, --max-hourly-price=%g: want 0 for no bound, or more", o.limits.Machines, o.limits.HourlyPrice)
 	}
+	if o.metricsSecure && !o.extender {
+		return errors.New("--metrics-secure takes the extender's certificate: leave --extender on")
+	}
 	config, err := restConfig(o.kubeconfig)
 	if err != nil {
 		return err
 	}
-	mgr, err := newControllerManager(config, o)
+	extenderKeeper := &owncerts.Keeper{Namespace: api.ServerNamespace, Secret: api.ExtenderCASecret, Host: api.ExtenderHost}
+	mgr, err := newControllerManager(config, o, metricsOptions(o, extenderKeeper))
 	if err != nil {
 		return err
 	}
-	if err := serve(ctx, mgr, o, log); err != nil {
+	if err := serve(ctx, mgr, o, extenderKeeper, log); err != nil {
 		return err
 	}
 	if o.capacity {
@@ -128,7 +135,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return config, nil
 }
 
-func newControllerManager(config *rest.Config, o runOptions) (ctrl.Manager, error) {
+func newControllerManager(config *rest.Config, o runOptions, metrics metricsserver.Options) (ctrl.Manager, error) {
 	graceful := 2 * time.Minute // a request to the cloud that is under way is finished
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        clientgoscheme.Scheme,
@@ -137,7 +144,7 @@ func newControllerManager(config *rest.Config, o runOptions) (ctrl.Manager, erro
 		LeaderElectionNamespace:       api.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &graceful,
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
+		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.healthAddress,
 		Cache: cache.Options{
 			// Only the status that the leader publishes is of interest, and the

@@ -57,8 +57,9 @@ func (o *servingOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.ownCertificates, "own-certificates", false, "issue the certificates here, with authorities in Secrets, and read no folder; for clusters without cert-manager")
 }
 
-// serve adds the servers of the roles that are on.
-func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger) error {
+// serve adds the servers of the roles that are on. The keeper is that of the
+// extender's certificate, where Tidegate issues it itself.
+func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, extenderKeeper *owncerts.Keeper, log logr.Logger) error {
 	if o.webhook {
 		// Readiness waits for what the warnings are made of.
 		if _, err := mgr.GetCache().GetInformer(ctx, &corev1.ConfigMap{}, cache.BlockUntilSynced(false)); err != nil {
@@ -79,8 +80,7 @@ func serve(ctx context.Context, mgr ctrl.Manager, o runOptions, log logr.Logger)
 			return err
 		}
 		options := ctrlwebhook.Options{Host: extenderHost, Port: o.serving.extenderPort, CertDir: o.serving.extenderCertDir}
-		keeper := &owncerts.Keeper{Namespace: api.ServerNamespace, Secret: api.ExtenderCASecret, Host: api.ExtenderHost}
-		if err := secure(mgr, &options, o.serving, keeper, log); err != nil {
+		if err := secure(mgr, &options, o.serving, extenderKeeper, log); err != nil {
 			return err
 		}
 		if file := o.serving.extenderClientCA; file != "" {

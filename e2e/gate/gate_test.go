@@ -7,11 +7,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +96,7 @@ func TestOwnCertificates(t *testing.T) {
 	})
 	gates(t, r)
 	extenderIsTrusted(t, r)
-	leastPrivilege(t, r, rig.ServerAccount, rig.WebhookAccount)
+	leastPrivilege(t, r, "-certificates:", rig.ServerAccount, rig.WebhookAccount)
 }
 
 // oldAuthority is the content of a Secret with an authority of whose life less
@@ -127,13 +130,85 @@ func oldAuthority(t *testing.T) map[string][]byte {
 func TestAdmissionPolicy(t *testing.T) {
 	r := install(t, "overlays/admission-policy")
 	gates(t, r)
-	run(t, r, "--webhook=false")
+	if out, err := r.Cluster.Kubectl(t.Context(), "apply", "--filename", "../../manifests/components/prometheus/rbac.yaml"); err != nil {
+		t.Fatal(err, out)
+	}
+	p := run(t, r, "--webhook=false", "--metrics-secure")
 	extenderIsTrusted(t, r)
+	metricsAreForReaders(t, r, p)
 
 	out, err := r.Cluster.Kubectl(t.Context(), "run", "unclear", "--namespace="+plainNamespace, "--image=work", "--annotations="+api.GateKey+"=yes", "--dry-run=server")
 	if want := `Warning: annotation tidegate.io/gate="yes": want "true" or "false", the value is ignored`; err != nil || !strings.Contains(strings.ReplaceAll(out, "Validation failed for ValidatingAdmissionPolicy 'tidegate-unclear-gate' with binding 'tidegate-unclear-gate': ", ""), want) {
 		t.Errorf("kubectl says %q, %v, want %q", out, err, want)
 	}
+}
+
+// metricsAreForReaders asks for the metrics as Prometheus does whom
+// components/prometheus has told how, and as others might.
+func metricsAreForReaders(t *testing.T, r *rig.Rig, p *rig.Process) {
+	t.Helper()
+	ca, err := r.Client.CoreV1().Secrets(api.ServerNamespace).Get(t.Context(), api.ExtenderCASecret, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.Data[corev1.TLSCertKey])
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: api.ExtenderHost}}}
+	defer client.CloseIdleConnections()
+	address := strings.TrimPrefix(p.MetricsURL, "http://")
+	ask := func(token string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			request.Header.Set("Authorization", "Bearer "+token)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(text)
+	}
+	token := func(account string, args ...string) string {
+		t.Helper()
+		for _, line := range append([]string{"create serviceaccount " + account + " -n default"}, args...) {
+			if out, err := r.Cluster.Kubectl(t.Context(), strings.Fields(line)...); err != nil {
+				t.Fatal(err, out)
+			}
+		}
+		out, err := r.Cluster.Kubectl(t.Context(), "create", "token", account, "-n", "default")
+		if err != nil {
+			t.Fatal(err, out)
+		}
+		return strings.TrimSpace(out)
+	}
+	reader := token("reader", "create clusterrole reads-metrics --verb=get --non-resource-url=/metrics",
+		"create clusterrolebinding reads-metrics --clusterrole=reads-metrics --serviceaccount=default:reader")
+	eventually(t, p, 20*time.Second, func() error { // Roles come with a delay
+		if status, text := ask(reader); status != http.StatusOK || !strings.Contains(text, "go_goroutines") {
+			return fmt.Errorf("a reader gets %d: %s", status, text)
+		}
+		return nil
+	})
+	if status, text := ask(token("stranger")); status != http.StatusForbidden {
+		t.Errorf("somebody without the right gets %d: %s", status, text)
+	}
+	for _, bad := range []string{"", "nonsense"} {
+		if status, text := ask(bad); status != http.StatusUnauthorized {
+			t.Errorf("token %q gets %d: %s", bad, status, text)
+		}
+	}
+	if status, text := p.Metrics(t.Context()); status == http.StatusOK {
+		t.Errorf("without TLS somebody gets %d: %s", status, text)
+	}
+	leastPrivilege(t, r, "tidegate-metrics:", rig.ServerAccount)
 }
 
 // install sets up a cluster with one of the overlays.
@@ -255,9 +330,9 @@ func extenderIsTrusted(t *testing.T, r *rig.Rig) {
 }
 
 // leastPrivilege checks that the accounts were refused nothing, and needed all
-// that the Roles for own certificates grant. The other Roles are judged where
-// all is exercised that needs them.
-func leastPrivilege(t *testing.T, r *rig.Rig, accounts ...string) {
+// that the Roles of that name grant. The other Roles are judged where all is
+// exercised that needs them.
+func leastPrivilege(t *testing.T, r *rig.Rig, roles string, accounts ...string) {
 	t.Helper()
 	for _, account := range accounts {
 		unused, refused, err := r.Permissions(t.Context(), account)
@@ -265,7 +340,7 @@ func leastPrivilege(t *testing.T, r *rig.Rig, accounts ...string) {
 			t.Errorf("ServiceAccount %s was refused %q, %v", account, refused, err)
 		}
 		for _, grant := range unused {
-			if strings.Contains(grant, "-certificates:") {
+			if strings.Contains(grant, roles) {
 				t.Errorf("ServiceAccount %s did not need %s", account, grant)
 			}
 		}

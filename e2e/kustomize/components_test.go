@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/manifests"
 )
 
@@ -91,13 +92,23 @@ func TestPrometheusFindsTheMetrics(t *testing.T) {
 		Metadata struct{ Namespace string }
 		Spec     struct {
 			Selector  struct{ MatchLabels map[string]string }
-			Endpoints []struct{ Port string }
+			Endpoints []struct {
+				Port, Scheme, BearerTokenFile string
+				TLSConfig                     struct {
+					ServerName string
+					CA         struct{ Secret corev1.SecretKeySelector }
+				}
+			}
 		}
 	}
 	one(t, built, "DaemonSet", "tidegate", &daemonSet)
 	one(t, built, "Service", "tidegate-metrics", &service)
 	one(t, built, "ServiceMonitor", "tidegate", &monitor)
 	one(t, built, "PrometheusRule", "tidegate", &struct{}{})
+	if e := monitor.Spec.Endpoints[0]; e.Scheme != "https" || e.BearerTokenFile == "" || e.TLSConfig.ServerName != api.ExtenderHost ||
+		e.TLSConfig.CA.Secret.Name != api.ExtenderCASecret || e.TLSConfig.CA.Secret.Key != corev1.TLSCertKey || monitor.Metadata.Namespace != api.ServerNamespace {
+		t.Errorf("the monitor asks %+v, want the extender's certificate verified, and a token shown", e)
+	}
 
 	if !labels.SelectorFromSet(monitor.Spec.Selector.MatchLabels).Matches(labels.Set(service.Labels)) || monitor.Metadata.Namespace != service.Namespace {
 		t.Errorf("the monitor of %s selects %v, the service of %s has %v", monitor.Metadata.Namespace, monitor.Spec.Selector.MatchLabels, service.Namespace, service.Labels)
@@ -107,7 +118,7 @@ func TestPrometheusFindsTheMetrics(t *testing.T) {
 		t.Errorf("the service of %s selects %v, the pods of %s have %v", service.Namespace, service.Spec.Selector, daemonSet.Namespace, pods.Labels)
 	}
 	container := pods.Spec.Containers[0]
-	if container.Args[0] != "run" || !slices.Contains(container.Args, "--metrics-address=:9444") {
+	if container.Args[0] != "run" || !slices.Contains(container.Args, "--metrics-address=:9444") || !slices.Contains(container.Args, "--metrics-secure") {
 		t.Errorf("the arguments are %q, want run with its metrics open", container.Args)
 	}
 	port := service.Spec.Ports[0]
