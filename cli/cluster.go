@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -118,8 +119,15 @@ func readPublished(ctx context.Context, client kubernetes.Interface) (*corev1.Co
 
 // readError says what to do about a read that failed.
 func readError(what string, err error) error {
-	if apierrors.IsForbidden(err) {
-		return fmt.Errorf("read %s: %w; use a kubeconfig that may, or ask for that right", what, err)
+	next := "try again"
+	var unreachable *url.Error
+	switch {
+	case apierrors.IsForbidden(err):
+		next = "use a kubeconfig that may, or ask for that right"
+	case apierrors.IsUnauthorized(err):
+		next = "the cluster does not know who this kubeconfig is of: fetch a new one"
+	case errors.As(err, &unreachable):
+		next = "look whether the server that the kubeconfig names is up and reachable from here"
 	}
-	return fmt.Errorf("read %s: %w", what, err)
+	return fmt.Errorf("read %s: %w; %s", what, err, next)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/k3s"
@@ -109,6 +111,9 @@ func installServer(ctx context.Context, root string, ca []byte, out io.Writer) e
 	for _, file := range changed {
 		fmt.Fprintln(out, "wrote", file)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; run this as root", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -124,9 +129,9 @@ func extenderCA(ctx context.Context, file, kubeconfig string) ([]byte, error) {
 	if file != "" {
 		return os.ReadFile(file)
 	}
-	config, err := restConfig(kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find the cluster: %w; run this as root on a k3s server, or give --kubeconfig, or --ca", err)
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -134,11 +139,11 @@ func extenderCA(ctx context.Context, file, kubeconfig string) ([]byte, error) {
 	}
 	secret, err := client.CoreV1().Secrets(api.ServerNamespace).Get(ctx, api.ExtenderCASecret, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("read the authority of the extender (is Tidegate installed in the cluster?): %w", err)
+		return nil, fmt.Errorf("read the authority of the extender: %w; is Tidegate installed, and does it run? kubectl get pods -n %s", err, api.ServerNamespace)
 	}
 	ca := secret.Data[corev1.TLSCertKey]
 	if len(ca) == 0 {
-		return nil, fmt.Errorf("there is no %[3]s in Secret %[1]s/%[2]s yet: look at the Certificate of that name, then try again", api.ServerNamespace, api.ExtenderCASecret, corev1.TLSCertKey)
+		return nil, fmt.Errorf("there is no %[3]s in Secret %[1]s/%[2]s yet: with cert-manager look at the Certificate of that name, without it at Tidegate's log, then try again", api.ServerNamespace, api.ExtenderCASecret, corev1.TLSCertKey)
 	}
 	return ca, nil
 }

@@ -88,7 +88,7 @@ func TestK3sCommands(t *testing.T) {
 	if out, err := runCommand(t, "check", "--root", root); err != nil || !strings.Contains(out, "the files are in order") || !strings.Contains(out, "not judged: the command line") {
 		t.Errorf("check says %q, %v", out, err)
 	}
-	if _, err := runCommand(t, "install", "--root", root); err == nil || !strings.Contains(err.Error(), "give --kubeconfig") {
+	if _, err := runCommand(t, "install", "--root", root); err == nil || !strings.Contains(err.Error(), "run this as root on a k3s server, or give --kubeconfig") {
 		t.Errorf("without a cluster install says %v", err)
 	}
 }
