@@ -59,7 +59,7 @@ func traces(t *testing.T, u *user) []string {
 	t.Helper()
 	kinds := "nodes,pods,namespaces,configmaps,serviceaccounts,services,daemonsets,deployments,leases,secrets,roles,rolebindings," +
 		"clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations," +
-		"validatingadmissionpolicies,validatingadmissionpolicybindings,poddisruptionbudgets,networkpolicies"
+		"validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings,poddisruptionbudgets,networkpolicies"
 	out, err := u.Cluster.Kubectl(t.Context(), "get", kinds, "-A", "-o", "json")
 	if err != nil {
 		t.Fatal(err, out)

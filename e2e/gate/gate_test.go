@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -136,6 +137,7 @@ func TestAdmissionPolicy(t *testing.T) {
 	p := run(t, r, "--webhook=false", "--metrics-secure")
 	extenderIsTrusted(t, r)
 	metricsAreForReaders(t, r, p)
+	doctorFinds(t, r, map[string]string{"fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "ok", "authority": "ok"})
 
 	out, err := r.Cluster.Kubectl(t.Context(), "run", "unclear", "--namespace="+plainNamespace, "--image=work", "--annotations="+api.GateKey+"=yes", "--dry-run=server")
 	if want := `Warning: annotation tidegate.io/gate="yes": want "true" or "false", the value is ignored`; err != nil || !strings.Contains(strings.ReplaceAll(out, "Validation failed for ValidatingAdmissionPolicy 'tidegate-unclear-gate' with binding 'tidegate-unclear-gate': ", ""), want) {
@@ -209,6 +211,29 @@ func metricsAreForReaders(t *testing.T, r *rig.Rig, p *rig.Process) {
 		t.Errorf("without TLS somebody gets %d: %s", status, text)
 	}
 	leastPrivilege(t, r, "tidegate-metrics:", rig.ServerAccount)
+}
+
+// doctorFinds compares some of the verdicts of tidegate doctor, none of whose fixes
+// may be about cert-manager, which is not there.
+func doctorFinds(t *testing.T, r *rig.Rig, want map[string]string) {
+	t.Helper()
+	out, err := r.Run(t.Context(), r.Cluster.Kubeconfig, "doctor", "-o", "json")
+	var findings []struct{ Check, Verdict, Fix string }
+	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil {
+		t.Fatalf("%v: %v", err, jsonErr) // it ends with an error if a check fails
+	}
+	got := map[string]string{}
+	for _, f := range findings {
+		if _, asked := want[f.Check]; asked {
+			got[f.Check] = f.Verdict
+		}
+		if strings.Contains(f.Fix, "cert-manager") {
+			t.Errorf("%s is to be mended so: %s", f.Check, f.Fix)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("verdicts (-want +got):\n%s", diff)
+	}
 }
 
 // install sets up a cluster with one of the overlays.
