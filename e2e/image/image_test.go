@@ -45,6 +45,27 @@ func build(t *testing.T, dir, arch string) string {
 	return binary
 }
 
+// The image is nothing but the binary, what it trusts and its licence, says what
+// it is, and runs as a user that may do nothing: the DaemonSet's and Deployment's.
+func TestImageSaysWhatItIs(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(checkout, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, image, found := strings.Cut(string(text), "\nFROM scratch\n")
+	if !found {
+		t.Fatal("the image is not built on scratch")
+	}
+	for _, label := range []string{"title", "description", "source", "licenses", "version"} {
+		if !regexp.MustCompile(`org\.opencontainers\.image\.` + label + `="[^"]+"`).MatchString(image) {
+			t.Errorf("it has no label %s", label)
+		}
+	}
+	if want := "USER 65532:65532\nENTRYPOINT [\"/tidegate\"]\n"; !strings.HasSuffix(image, want) {
+		t.Errorf("it ends with %q, want %q", image[strings.LastIndex(image, "COPY"):], want)
+	}
+}
+
 // For both architectures the binary needs nothing but a kernel.
 func TestStatic(t *testing.T) {
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
