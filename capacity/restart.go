@@ -50,9 +50,10 @@ func (n *Node) startedAgain() bool {
 	return r != nil && r.Fate == api.FateDeallocate && r.Started != nil && r.VMID == n.Recorded && n.Fence != ""
 }
 
-// startable reports whether the machine may be started instead of buying one.
+// startable reports whether the machine may be started instead of buying one. One
+// that is to be reimaged is so once it runs.
 func (p *planner) startable(n *Node, po *pool) bool {
-	return n.deallocated() && untouchable(n, po) == "" && po.keepsOff(n.Instance) && n.Requested == "" && !p.before(n.HoldUntil)
+	return n.deallocated() && untouchable(n, po) == "" && po.keepsOff(n.Instance) && n.Requested != api.FateDelete && !p.before(n.HoldUntil)
 }
 
 // countStopped counts the node's machine if it is deallocated and may be started, and

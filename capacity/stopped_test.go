@@ -98,6 +98,10 @@ func TestDeallocated(t *testing.T) {
 		"somebody keeps it off": {
 			in: snapshot(none, nodes(node("n1", off, keep)), pod("a", 1)), want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},
 		},
+		"an operator wants it restarted: a start does that": {
+			in:   snapshot(none, nodes(node("n1", off, func(n *Node) { n.Requested = api.FateRestart })), pod("a", 1)),
+			want: []string{"start n1", "a waits: MachinesComing"},
+		},
 		"an operator wants it deleted: its fence is proved anew": {
 			in: snapshot(none, nodes(node("n1", off, requested))), want: []string{"prove n1"},
 		},

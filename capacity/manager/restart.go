@@ -143,11 +143,14 @@ func (m *Manager) amend(ctx context.Context, d doomed, change func(*api.Restart)
 }
 
 // comeBack takes everything off the node that led to its restart, so that there
-// is no second one.
+// is no second one. A machine that was off has restarted too, and keeps its disk.
 func (m *Manager) comeBack(ctx context.Context, cached *corev1.Node, s capacity.Step) error {
 	err := m.patch(ctx, cached, s, func(n *corev1.Node) {
+		wasOff := api.RestartOf(n) != nil && api.RestartOf(n).Fate == api.FateDeallocate
 		open(n)
-		delete(n.Annotations, api.RetireAnnotation)
+		if asked, _ := api.RetireRequest(n); !wasOff || asked == api.FateRestart {
+			delete(n.Annotations, api.RetireAnnotation)
+		}
 	})
 	switch {
 	case err != nil:

@@ -138,13 +138,16 @@ func TestRestartOutcome(t *testing.T) {
 // A machine that is off may be deleted yet, and then is that alone.
 func TestADeallocatedMachineIsDeleted(t *testing.T) {
 	for name, tc := range map[string]struct {
-		fate api.Fate
-		done bool
-		want bool
+		fate  api.Fate
+		done  bool
+		asked api.Fate
+		want  bool
 	}{
-		"it is off":             {api.FateDeallocate, true, true},
-		"it is about to be off": {api.FateDeallocate, false, false},
-		"it is being restarted": {api.FateRestart, true, false},
+		"it is off":                           {fate: api.FateDeallocate, done: true, want: true},
+		"it is off and was to be restarted":   {fate: api.FateDeallocate, done: true, asked: api.FateRestart, want: true},
+		"it is about to be off":               {fate: api.FateDeallocate},
+		"it is being restarted":               {fate: api.FateRestart, done: true},
+		"it is being restarted, as was asked": {fate: api.FateRestart, done: true, asked: api.FateRestart},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := fencedNode()
@@ -153,6 +156,9 @@ func TestADeallocatedMachineIsDeleted(t *testing.T) {
 				r.Done = new(metav1.Now())
 			}
 			n.Annotations[api.RestartingAnnotation] = r.Encode()
+			if tc.asked != "" {
+				n.Annotations[api.RetireAnnotation] = string(tc.asked)
+			}
 			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, n)
 			if err := w.commit(t.Context(), w.node(t), commitStep()); err != nil && !errors.Is(err, errNotYet) {
 				t.Fatal(err)
@@ -401,6 +407,35 @@ func TestReturn(t *testing.T) {
 			}
 			if got := testutil.ToFloat64(w.metrics.restarted.WithLabelValues("agents")); got != count {
 				t.Errorf("%v machines were restarted, want %v", got, count)
+			}
+		})
+	}
+}
+
+// What was asked of a machine while it was off is yet to be done, unless its start
+// has done it.
+func TestReturnOfAMachineThatWasOff(t *testing.T) {
+	for name, tc := range map[string]struct {
+		asked string
+		stays bool
+	}{
+		"a restart": {"restart", false},
+		"a reimage": {"reimage", true},
+		"its end":   {"true", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := restartingNode()
+			r := *api.RestartOf(n)
+			r.Fate = api.FateDeallocate
+			n.Annotations[api.RestartingAnnotation], n.Annotations[api.RetireAnnotation] = r.Encode(), tc.asked
+			w := newWorld(t, open404, interceptor.Funcs{}, n)
+			step := commitStep()
+			step.Kind, step.Fate = capacity.StepReturn, api.FateDeallocate
+			if err := w.perform(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			if _, stays := w.node(t).Annotations[api.RetireAnnotation]; stays != tc.stays {
+				t.Errorf("annotations %v, want the request still there: %t", w.node(t).Annotations, tc.stays)
 			}
 		})
 	}

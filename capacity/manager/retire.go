@@ -304,8 +304,8 @@ func mayCommit(cached, live *corev1.Node, s capacity.Step) bool {
 	if s.Failed {
 		return (readySince(live) == nil || s.Instance.Changing) && live.Annotations[api.RestartingAnnotation] == cached.Annotations[api.RestartingAnnotation]
 	}
-	if r := api.RestartOf(live); r != nil && !(r.Fate == api.FateDeallocate && r.Done != nil && s.Fate == api.FateDelete) {
-		return false
+	if r := api.RestartOf(live); r != nil {
+		return r.Fate == api.FateDeallocate && r.Done != nil && s.Fate == api.FateDelete
 	}
 	asked, _ := api.RetireRequest(live)
 	return asked == s.Fate || asked == "" && (s.Fate == api.FateDelete || s.Fate == api.FateDeallocate)
