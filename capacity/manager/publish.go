@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,10 @@ type publisher struct {
 	mu     sync.Mutex
 	last   map[string]string // what was published last, by key
 	pools  []api.PoolStatus  // as they were known last, to an earlier leader perhaps
+	// encoded is what was last to be published, and status and basis what it says.
+	encoded map[string]string
+	status  api.Status
+	basis   Basis
 }
 
 // load reads what an earlier leader published; nothing is not an error. It
@@ -69,7 +74,13 @@ func (p *publisher) data(o *observation, problem error, givenUp map[string]metav
 		status.Pools = p.pools
 	}
 	p.pools = status.Pools
-	return map[string]string{api.StatusKey: encode(status), api.BasisKey: encode(basisOf(o.snapshot))}
+	// Most plans change nothing of it, and to compare costs less than to encode.
+	basis := basisOf(o.snapshot)
+	if p.encoded == nil || !reflect.DeepEqual(status, p.status) || !reflect.DeepEqual(basis, p.basis) {
+		p.status, p.basis = status, basis
+		p.encoded = map[string]string{api.StatusKey: encode(status), api.BasisKey: encode(basis)}
+	}
+	return p.encoded
 }
 
 func encode(what any) string {
