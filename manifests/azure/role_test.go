@@ -96,6 +96,7 @@ func TestDeployedIsEnough(t *testing.T) {
 		"spot":                   {"spot": true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // Azure's answers take seconds
 			parameters["currentAgents"] = 0
 			config, err := Emulated(parameters)
 			if err != nil {
@@ -116,6 +117,7 @@ func TestRoleHasNoActionTooMany(t *testing.T) {
 	}
 	for i, action := range actions {
 		t.Run(strings.ReplaceAll(action, "/", " "), func(t *testing.T) {
+			t.Parallel()
 			config, err := Emulated(map[string]any{"currentAgents": 0})
 			if err != nil {
 				t.Fatal(err)
