@@ -70,6 +70,11 @@ func (a *access) client() (kubernetes.Interface, string, error) {
 // maxColumns is how wide texts are at most, so that they fit everywhere.
 const maxColumns = 100
 
+// lines is the command's standard output for sentences of any length.
+func lines(cmd *cobra.Command) layout.Lines {
+	return layout.Lines{W: cmd.OutOrStdout(), Width: maxColumns}
+}
+
 // terminalStyle fits texts to standard output: colours and its width if it is a
 // terminal.
 func terminalStyle() layout.Style {

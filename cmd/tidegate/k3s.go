@@ -44,7 +44,7 @@ It talks to nobody, and says what it cannot judge. On the server itself it also
 asks iptables for the rule that keeps pods from the server's identity.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return checkServer(cmd.Context(), *root, cmd.OutOrStdout())
+			return checkServer(cmd.Context(), *root, lines(cmd))
 		},
 	}
 }
@@ -98,7 +98,7 @@ Tidegate must be installed already, or from --ca.`,
 			if err != nil {
 				return err
 			}
-			return installServer(cmd.Context(), *root, ca, cmd.OutOrStdout())
+			return installServer(cmd.Context(), *root, ca, lines(cmd))
 		},
 	}
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file; empty means the one that k3s writes for the administrator")

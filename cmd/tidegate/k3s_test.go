@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"k8s.io/client-go/util/cert"
 
@@ -61,6 +62,8 @@ func selfSigned(t *testing.T) []byte {
 	return text
 }
 
+// runCommand returns what the command says, as if it were one line: what it writes
+// are lines that fit everywhere.
 func runCommand(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := newK3sCommand()
@@ -69,7 +72,12 @@ func runCommand(t *testing.T, args ...string) (string, error) {
 	cmd.SetOut(&out)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(t.Context())
-	return out.String(), err
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(line) - 1; n > maxColumns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	return strings.Join(strings.Fields(out.String()), " "), err
 }
 
 func TestK3sCommands(t *testing.T) {

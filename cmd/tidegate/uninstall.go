@@ -23,7 +23,7 @@ marks, fences and labels off the nodes, and delete what it is made of. Machines
 and running pods stay as they are. Without --yes it only says what it would do.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return uninstall(cmd.Context(), &a, cmd.OutOrStdout(), yes, force)
+			return uninstall(cmd.Context(), &a, lines(cmd), yes, force)
 		},
 	}
 	a.bind(cmd)

@@ -36,11 +36,7 @@ func TestStatusAndExplain(t *testing.T) {
 	u.reads("status -o yaml", "name: "+machine.Name)
 	u.reads("explain pod frames -n default", "is on node "+machine.Name, "Released: released towards node "+machine.Name)
 	u.fails("explain pod nothing", `there is no pod "nothing" in namespace "default"`)
-	for line := range strings.SplitSeq(u.types("status"), "\n") {
-		if n := utf8.RuneCountInString(line); n > 100 || strings.Contains(line, "\x1b") {
-			t.Errorf("%d columns or colours, and no terminal: %q", n, line)
-		}
-	}
+	u.fits(u.types("status"))
 
 	out, err := u.RunPlugin(t.Context(), u.kubeconfig, "status")
 	if err != nil || !strings.Contains(out, machine.Name) {
@@ -49,6 +45,16 @@ func TestStatusAndExplain(t *testing.T) {
 
 	u.ends("frames")
 	u.atRest()
+}
+
+// fits checks that the text fits a terminal, and has no colours where there is none.
+func (u *user) fits(text string) {
+	u.t.Helper()
+	for line := range strings.SplitSeq(text, "\n") {
+		if n := utf8.RuneCountInString(line); n > 100 || strings.Contains(line, "\x1b") {
+			u.t.Errorf("%d columns or colours, and no terminal: %q", n, line)
+		}
+	}
 }
 
 func TestPauseAndResume(t *testing.T) {

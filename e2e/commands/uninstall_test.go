@@ -28,6 +28,7 @@ func TestUninstall(t *testing.T) {
 
 	u.reads("uninstall", "remove the gate from 1 waiting pods", "DaemonSet tidegate-server/", "say --yes")
 	u.reads("status", "default/waits") // nothing was done yet
+	u.fits(u.types("uninstall"))
 	u.reads("uninstall --yes", "removed the gate from 1 pods", "cleaned 1 nodes", "ValidatingAdmissionPolicy tidegate-fence")
 
 	u.eventually("its namespaces are gone", func() error {
