@@ -125,7 +125,7 @@ func TestBasisHasWhatNodesDoNotShow(t *testing.T) {
 	basis := func(lists int) Basis {
 		nodes := []*capacity.Node{}
 		pool := capacity.PoolState{Pool: capacity.Pool{Name: "agents"}, Lists: lists}
-		for _, i := range []capacity.Instance{{VMID: "plain"}, {VMID: "outdated", Outdated: true}, {VMID: "protected", Protected: true}} {
+		for _, i := range []capacity.Instance{{VMID: "plain"}, {VMID: "outdated", Outdated: true}, {VMID: "protected", Protected: true}, {VMID: "changing", Changing: true}} {
 			i.State = capacity.InstanceRunning
 			pool.Instances = append(pool.Instances, i)
 			n := &capacity.Node{Name: i.VMID, Pool: "agents", Recorded: i.VMID, Instance: i}
@@ -138,7 +138,7 @@ func TestBasisHasWhatNodesDoNotShow(t *testing.T) {
 	for _, i := range basis(1).Pools[0].Instances {
 		published = append(published, i.VMID)
 	}
-	if diff := cmp.Diff([]string{"outdated", "protected"}, published); diff != "" {
+	if diff := cmp.Diff([]string{"outdated", "protected", "changing"}, published); diff != "" {
 		t.Errorf("machines of the basis (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(basis(1), basis(2)); diff != "" {

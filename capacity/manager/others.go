@@ -20,11 +20,20 @@ func (m *Manager) followOthers(o *observation) {
 		m.say(statusObject(), corev1.EventTypeWarning, "CapacityLowered", "Lose", "scale set %s: %s", p.Name, p.Lowered)
 	}
 	m.followUnlisted(o)
+	var listed map[string]bool // made for the first node that needs it
 	for _, n := range o.snapshot.Nodes {
 		if n.Deleting == "" {
 			continue
 		}
 		why := n.Contradiction()
+		if why == "" && n.Instance.VMID == "" {
+			if listed == nil {
+				listed = vmidsOf(o.snapshot.Pools)
+			}
+			if listed[n.Deleting] {
+				why = "it is not certain which machine it is"
+			}
+		}
 		if object := o.node(n.Name); object != nil && m.progress.contradicted(n.UID, why) {
 			m.log.Error(nil, "a committed deletion is held up", "node", n.Name, "pool", n.Pool, "why", why)
 			m.say(object, corev1.EventTypeWarning, "DeletionHeld", "Delete", "its deletion is committed and does not go on: %s", why)

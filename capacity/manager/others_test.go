@@ -10,7 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -182,9 +184,13 @@ func TestALoweredCapacityIsToldOfOnce(t *testing.T) {
 func TestContradictedCommitments(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*corev1.Node)
+		second bool // there is another node that claims to be the machine
+		gone   bool // the machine is
 		told   string
 	}{
 		"it goes on":                   {},
+		"its machine is gone":          {gone: true},
+		"two nodes are that machine":   {second: true, told: "not certain which machine it is"},
 		"its fence is removed by hand": {change: func(n *corev1.Node) { delete(n.Labels, api.RetiredLabel) }, told: "its fence was removed"},
 		"it is kept":                   {change: func(n *corev1.Node) { n.Annotations[api.KeepAnnotation] = "true" }, told: "it is kept by its annotation"},
 		"it is another machine":        {change: func(n *corev1.Node) { n.Annotations[api.VMIDAnnotation] = "other" }, told: "another machine"},
@@ -195,11 +201,23 @@ func TestContradictedCommitments(t *testing.T) {
 			if tc.change != nil {
 				tc.change(n)
 			}
-			w := newWorld(t, open404, interceptor.Funcs{}, n)
+			n.Status.NodeInfo.SystemUUID = testVMID
+			objects := []client.Object{n}
+			if tc.second {
+				other := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other", UID: "other"}}
+				other.Status.NodeInfo.SystemUUID = testVMID
+				objects = append(objects, other)
+			}
+			pool := capacity.PoolState{Pool: capacity.Pool{Name: "agents"}, Listed: true}
+			if !tc.gone {
+				pool.Instances = []capacity.Instance{{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}}
+			}
+			w := newWorld(t, open404, interceptor.Funcs{}, objects...)
 			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
 			w.events = recorder
 			for range 2 {
 				o := w.observation()
+				o.snapshot.Pools = []capacity.PoolState{pool}
 				_, _ = w.store.fill(&o.snapshot, w.progress.show)
 				w.followOthers(o)
 			}
