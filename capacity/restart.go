@@ -26,9 +26,10 @@ func requestedWhy(f api.Fate) string {
 }
 
 // fateOf is what becomes of the node's machine when it is retired and nobody asked
-// for anything else. One that is no good, or not like the next ones, is not kept.
-func fateOf(n *Node, po *pool) api.Fate {
-	if n.Ready && po.keepsOff(n.Instance) {
+// for anything else. One that is no good, or not like the next ones, is not kept; nor
+// one that the cloud does not deallocate.
+func (p *planner) fateOf(n *Node, po *pool) api.Fate {
+	if n.Ready && po.keepsOff(n.Instance) && !p.before(po.DeletesUntil) {
 		return api.FateDeallocate
 	}
 	return api.FateDelete

@@ -126,7 +126,7 @@ func (p *planner) fenced(n *Node, po *pool, idle time.Duration) {
 		p.step(n, Step{Kind: StepProve, Why: "fenced"})
 	case p.before(n.Proved.Add(p.snapshot.Settle)), p.before(empty.Add(idle)):
 	default:
-		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, fateOf(n, po)), Repair: !n.Ready && n.Requested == "", Why: "empty since " + clock(empty.Time)})
+		p.step(n, Step{Kind: StepCommit, Fate: cmp.Or(n.Requested, p.fateOf(n, po)), Repair: !n.Ready && n.Requested == "", Why: "empty since " + clock(empty.Time)})
 	}
 }
 

@@ -78,6 +78,9 @@ type PoolState struct {
 	// AwayUntil and AwayReason keep the pool from growing after a refusal.
 	AwayUntil  time.Time
 	AwayReason string
+	// DeletesUntil is until when machines of the pool are deleted although its tag has
+	// them deallocated: the cloud did not do that.
+	DeletesUntil time.Time
 }
 
 // IdleAfter is how long an empty machine of the pool is kept: what its tag

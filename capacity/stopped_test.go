@@ -220,9 +220,13 @@ func TestFateOf(t *testing.T) {
 		"deleted as a rule":               {pool: poolOf("agents", 1), want: api.FateDelete},
 		"deallocated as the tag says":     {pool: poolOf("agents", 1, deallocating), want: api.FateDeallocate},
 		"deleted on request all the same": {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){requested}, want: api.FateDelete},
-		"an outdated one is deleted":      {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){oldModel}, want: api.FateDelete},
-		"a silent one is deleted":         {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){silentFor(joinTimeout)}, want: api.FateDelete},
-		"an operator's wish is first":     {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){asksFor(api.FateRestart)}, want: api.FateRestart},
+		"deleted while Azure does not deallocate": {
+			pool: poolOf("agents", 1, deallocating, func(p *PoolState) { p.DeletesUntil = now.Add(time.Second) }), want: api.FateDelete,
+		},
+		"and no longer":               {pool: poolOf("agents", 1, deallocating, func(p *PoolState) { p.DeletesUntil = now }), want: api.FateDeallocate},
+		"an outdated one is deleted":  {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){oldModel}, want: api.FateDelete},
+		"a silent one is deleted":     {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){silentFor(joinTimeout)}, want: api.FateDelete},
+		"an operator's wish is first": {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){asksFor(api.FateRestart)}, want: api.FateRestart},
 	} {
 		t.Run(name, func(t *testing.T) {
 			running("n1")(&tc.pool)

@@ -140,6 +140,15 @@ func (p *pools) restart(ctx context.Context, pool string, fate api.Fate, refs []
 	return p.follow(ctx, pool, refs, left, wait, err, then)
 }
 
+// deletesFor is how long a pool's machines are deleted after the cloud did not
+// deallocate one: sizes with an ephemeral disk, for instance, cannot be.
+const deletesFor = time.Hour
+
+// deletes has machines of the pool deleted, not deallocated, for a while.
+func (p *pools) deletes(pool string) {
+	p.update(pool, func(s *poolState) { s.DeletesUntil = p.now().Add(deletesFor) })
+}
+
 // start asks the cloud to start machines. A refusal keeps the pool from being asked
 // again for a while, like that of a growth: there is no room for new machines either.
 func (p *pools) start(ctx context.Context, pool string, refs []capacity.Ref, then func(error)) error {

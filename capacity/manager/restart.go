@@ -156,8 +156,13 @@ func (m *Manager) comeBack(ctx context.Context, cached *corev1.Node, s capacity.
 	case err != nil:
 		return err
 	case s.Failed:
-		m.log.Error(nil, "the machine was not restarted; ask for it again once its cause is mended", "node", s.Node, "why", s.Why)
-		m.say(cached, corev1.EventTypeWarning, "RestartGivenUp", "Restart", "%s; nothing is tried any more", s.Why)
+		next := "ask for it again once its cause is mended"
+		if r := api.RestartOf(cached); r != nil && r.Fate == api.FateDeallocate && r.Done == nil {
+			next = "machines of its pool are deleted for the time being"
+			m.pools.deletes(s.Pool)
+		}
+		m.log.Error(nil, "what the machine was committed to is given up; "+next, "node", s.Node, "why", s.Why)
+		m.say(cached, corev1.EventTypeWarning, "RestartGivenUp", "Restart", "%s; %s", s.Why, next)
 	case s.Fate != api.FateDeallocate:
 		m.metrics.restarted.WithLabelValues(s.Pool).Inc()
 	}

@@ -381,13 +381,39 @@ func TestAReimagedMachineIsPublishedBeforeItsNodeGoes(t *testing.T) {
 
 // All that asked for the restart goes in one write: there is no second one.
 func TestReturn(t *testing.T) {
-	for name, failed := range map[string]bool{"back": false, "given up": true} {
+	for name, tc := range map[string]struct {
+		fate   api.Fate
+		done   bool // the cloud had carried it out
+		failed bool
+		told   string
+		// deletes is whether machines of the pool are deleted, not deallocated, from
+		// then on.
+		deletes bool
+	}{
+		"back":     {fate: api.FateRestart, told: "Normal Returned why"},
+		"given up": {fate: api.FateRestart, failed: true, told: "Warning RestartGivenUp why; ask for it again once its cause is mended"},
+		"Azure deallocates no such machine": {
+			fate: api.FateDeallocate, failed: true, deletes: true, told: "Warning RestartGivenUp why; machines of its pool are deleted for the time being",
+		},
+		"not back from a deallocation": {
+			fate: api.FateDeallocate, done: true, failed: true, told: "Warning RestartGivenUp why; ask for it again once its cause is mended",
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, open404, interceptor.Funcs{}, restartingNode())
+			node := restartingNode()
+			r := *api.RestartOf(node)
+			r.Fate = tc.fate
+			if tc.done {
+				r.Done = new(metav1.Now())
+			}
+			node.Annotations[api.RestartingAnnotation] = r.Encode()
+			w := newWorld(t, open404, interceptor.Funcs{}, node)
+			w.pools.states["agents"] = &poolState{}
+			failed := tc.failed
 			recorder := &events.FakeRecorder{Events: make(chan string, 10)}
 			w.events = recorder
 			step := commitStep()
-			step.Kind, step.Failed, step.Why = capacity.StepReturn, failed, "why"
+			step.Kind, step.Fate, step.Failed, step.Why = capacity.StepReturn, tc.fate, failed, "why"
 			if err := w.perform(t.Context(), w.node(t), step); err != nil {
 				t.Fatal(err)
 			}
@@ -398,12 +424,15 @@ func TestReturn(t *testing.T) {
 			if len(n.Spec.Taints) > 0 || api.FenceToken(n) != "" {
 				t.Errorf("still fenced: %v, %v", n.Spec.Taints, n.Labels)
 			}
-			want, count := "Returned", 1.0
+			count := 1.0
 			if failed {
-				want, count = "RestartGivenUp", 0
+				count = 0
 			}
-			if told := <-recorder.Events; !strings.Contains(told, want) || len(recorder.Events) > 0 {
-				t.Errorf("told %q and %d more, want %s", told, len(recorder.Events), want)
+			if told := <-recorder.Events; told != tc.told || len(recorder.Events) > 0 {
+				t.Errorf("told %q and %d more, want %q", told, len(recorder.Events), tc.told)
+			}
+			if deletes := !w.pools.states["agents"].DeletesUntil.IsZero(); deletes != tc.deletes {
+				t.Errorf("machines are deleted, not deallocated, from now on: %t, want %t", deletes, tc.deletes)
 			}
 			if got := testutil.ToFloat64(w.metrics.restarted.WithLabelValues("agents")); got != count {
 				t.Errorf("%v machines were restarted, want %v", got, count)
