@@ -177,6 +177,16 @@ func (c *Cloud) ChangeModel(name string) {
 	}
 }
 
+// Resize brings a scale set to a capacity, as a person does or an autoscale rule:
+// where it shrinks, Azure chooses which machines go. An unknown name is no error.
+func (c *Cloud) Resize(name string, capacity int) {
+	c.begin()
+	defer c.end()
+	if s, err := c.findSet(c.cfg.ResourceGroup, name); err == nil {
+		c.resize(caller{}, s, capacity)
+	}
+}
+
 // findInstance returns the machine, or the error that ARM answers to a read.
 func (c *Cloud) findInstance(group, name, id string) (*instance, *Error) {
 	s, err := c.findSet(group, name)

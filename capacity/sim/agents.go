@@ -121,6 +121,9 @@ func (w *World) interrupt(time.Duration) {
 	notice := seconds(r, 45, 150)
 	if kind == api.InterruptionPreempt {
 		notice = 30 * time.Second
+		if r.IntN(3) == 0 {
+			notice = time.Second // Azure does its best, and promises nothing
+		}
 	}
 	var up []emulator.VM
 	for _, vm := range w.Cloud.VMs() {

@@ -30,6 +30,7 @@ func (w *World) seen(e cluster.Event) {
 		before, _ := e.Old.(*corev1.Node)
 		w.followNode(before, node)
 		w.rival(before, node)
+		w.replace(before, node)
 		w.checkCommit(before, node)
 		w.checkApproval(before, node)
 	}
@@ -75,8 +76,7 @@ func (w *World) mayRun(node *corev1.Node) bool {
 	if _, up := w.Cluster.Machine(node); up {
 		return true
 	}
-	return node != nil && node.Annotations[api.DeletingAnnotation] == "" && node.Annotations[api.RestartingAnnotation] == "" &&
-		slices.ContainsFunc(w.Cloud.VMs(), func(vm emulator.VM) bool { return vm.VMID == node.Annotations[api.VMIDAnnotation] })
+	return node != nil && node.Annotations[api.DeletingAnnotation] == "" && node.Annotations[api.RestartingAnnotation] == "" && w.machineOf(node)
 }
 
 // checkCommit makes sure that nothing speaks against the deletion of a machine,
@@ -90,6 +90,9 @@ func (w *World) checkCommit(before, after *corev1.Node) {
 	case committed(api.DeletingAnnotation):
 	case committed(api.RestartingAnnotation):
 		what = "restart"
+	case before != nil && api.RestartOf(before) != nil && after != nil && api.RestartOf(after) == nil && after.Annotations[api.DeletingAnnotation] == "":
+		delete(w.doomed, before.Annotations[api.VMIDAnnotation]) // it is back
+		return
 	default:
 		return
 	}
@@ -148,6 +151,9 @@ func (o observer) OnGone(vm emulator.VM) {
 		w.unjoined[vm.Set] = append(w.unjoined[vm.Set], time.Now())
 	}
 	if node := w.Cluster.NodeOf(vm); node != nil {
+		if w.byHand {
+			w.taken[node.UID], w.takenNames[node.Name] = true, true
+		}
 		for _, pod := range w.workOn(node) {
 			if w.taken[node.UID] {
 				w.lost[pod.UID] = true
@@ -196,10 +202,13 @@ func (w *World) workLeft() string {
 }
 
 // machinesLeft returns a pool that has not its minimum of machines, "" if all do.
+// Those that are deallocated do not count.
 func (w *World) machinesLeft() string {
 	count := map[string]int{}
 	for _, vm := range w.Cloud.VMs() {
-		count[vm.Set]++
+		if !w.off(w.Cluster.NodeOf(vm)) {
+			count[vm.Set]++
+		}
 	}
 	for _, p := range w.plan.pools {
 		if count[p.name] != p.min {
@@ -254,10 +263,27 @@ func (w *World) checkEnd() {
 	}
 }
 
+// off reports whether the node's machine was retired by deallocating it.
+func (w *World) off(node *corev1.Node) bool {
+	if _, up := w.Cluster.Machine(node); up || node == nil {
+		return false
+	}
+	r := api.RestartOf(node)
+	return r != nil && r.Fate == api.FateDeallocate && r.Done != nil && w.machineOf(node)
+}
+
+// machineOf reports whether there is a machine that the node was recorded as.
+func (w *World) machineOf(node *corev1.Node) bool {
+	return slices.ContainsFunc(w.Cloud.VMs(), func(vm emulator.VM) bool { return vm.VMID == node.Annotations[api.VMIDAnnotation] })
+}
+
 // residue returns what is left of a machine or of a retirement that is over, ""
 // if nothing is.
 func (w *World) residue() string {
 	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
+		if w.off(node) {
+			continue
+		}
 		if _, up := w.Cluster.Machine(node); !up {
 			return fmt.Sprintf("node %s is left of a machine that is gone", node.Name)
 		}
@@ -271,6 +297,9 @@ func (w *World) residue() string {
 		}
 		for _, t := range node.Spec.Taints {
 			return fmt.Sprintf("node %s still carries the taint %s", node.Name, t.Key)
+		}
+		if api.Outdated(node) {
+			return fmt.Sprintf("node %s has not been replaced although its machine lacks the latest model", node.Name)
 		}
 	}
 	return ""
@@ -300,6 +329,7 @@ func (w *World) cost() (machineTime time.Duration, peak int) {
 		size[p.name] = p.cpu
 	}
 	cores, since := 0, w.begin
+	off := map[string]bool{} // deallocated machines, by VMID
 	pass := func(t time.Time) {
 		machineTime += time.Duration(cores) * t.Sub(since)
 		since = t
@@ -310,9 +340,19 @@ func (w *World) cost() (machineTime time.Duration, peak int) {
 			pass(e.Time)
 			cores += size[e.Set]
 			peak = max(peak, cores)
-		case emulator.InstanceDeleted:
-			pass(e.Time)
-			cores -= size[e.Set]
+		case emulator.InstanceDeleted, emulator.InstanceStopping:
+			if !off[e.VMID] {
+				pass(e.Time)
+				cores -= size[e.Set]
+			}
+			off[e.VMID] = e.Kind == emulator.InstanceStopping
+		case emulator.InstanceStarting:
+			if off[e.VMID] {
+				pass(e.Time)
+				cores += size[e.Set]
+				peak = max(peak, cores)
+			}
+			off[e.VMID] = false
 		}
 	}
 	pass(time.Now())

@@ -57,6 +57,12 @@ func (w *World) disturb() {
 		w.Loop.In(d, func() { w.front.away = false })
 	})
 	w.sometimes(f.interruptions, w.interrupt)
+	w.sometimes(f.budgets, func(d time.Duration) {
+		w.Cluster.Budgets = true
+		w.Loop.In(d, func() { w.Cluster.Budgets = false })
+	})
+	w.sometimes(f.hands, w.resize)
+	w.sometimes(f.models, w.changeModel)
 	w.sometimes(f.azure, func(d time.Duration) { w.Cloud.AddFaults(w.azureFault(d)) })
 }
 
@@ -106,10 +112,15 @@ func (w *World) committed() bool {
 
 // azureFault draws what Azure refuses next.
 func (w *World) azureFault(d time.Duration) emulator.Fault {
-	const write, remove = "Microsoft.Compute/virtualMachineScaleSets/write", "Microsoft.Compute/virtualMachineScaleSets/delete/action"
+	const (
+		write  = "Microsoft.Compute/virtualMachineScaleSets/write"
+		remove = "Microsoft.Compute/virtualMachineScaleSets/delete/action"
+		start  = "Microsoft.Compute/virtualMachineScaleSets/start/action"
+		stop   = "Microsoft.Compute/virtualMachineScaleSets/deallocate/action"
+	)
 	conflict := emulator.Error{Status: http.StatusConflict, Code: "Conflict", Message: "Another operation is in progress."}
 	f := emulator.Fault{Count: 1 + w.chance.IntN(3)}
-	switch w.chance.IntN(6) {
+	switch w.chance.IntN(8) {
 	case 0:
 		f.Operation, f.Effect.Error = write, &emulator.Error{Status: http.StatusConflict, Code: "AllocationFailed", Message: "Allocation failed."}
 	case 1:
@@ -120,6 +131,10 @@ func (w *World) azureFault(d time.Duration) emulator.Fault {
 		f.Operation, f.Effect.Error = remove, &conflict
 	case 4:
 		f.Operation, f.Effect.Late = remove, &emulator.LateFailure{After: metav1.Duration{Duration: d / 4}, Error: conflict}
+	case 5:
+		f.Operation, f.Effect.Error = start, &conflict
+	case 6:
+		f.Operation, f.Effect.Late = stop, &emulator.LateFailure{After: metav1.Duration{Duration: d / 4}, Error: conflict}
 	default:
 		f.Operation, f.Effect.Delay = emulator.BootOperation, metav1.Duration{Duration: d}
 	}

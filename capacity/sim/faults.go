@@ -47,6 +47,9 @@ type faults struct {
 	// azure is how many requests Azure refuses, at once or late, and interruptions
 	// how often it announces to take or to restart machines.
 	azure, interruptions int
+	// budgets is how often PodDisruptionBudgets let no pod go, hands how often a
+	// person changes the capacity of a pool, and models how often the image.
+	budgets, hands, models int
 }
 
 const (
@@ -76,7 +79,7 @@ func newFaults(r *rand.Rand) faults {
 	f.rivals = []int{0, 1, 3, 10}[r.IntN(4)]
 	f.crash = []int{0, 0, 50, 150}[r.IntN(4)]
 	f.hangs = []int{0, 0, 2, 6}[r.IntN(4)]
-	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure, &f.interruptions} {
+	for _, n := range []*int{&f.restarts, &f.overlaps, &f.removals, &f.resyncs, &f.absences, &f.azure, &f.interruptions, &f.budgets, &f.hands, &f.models} {
 		*n = max(0, r.IntN(6)-2)
 	}
 	return f

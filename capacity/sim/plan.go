@@ -46,6 +46,8 @@ type pool struct {
 	// starting is true if its agents join with the startup taint: then machines
 	// that do not join may be given up.
 	starting bool
+	// deallocates is true if machines are retired by deallocating them.
+	deallocates bool
 }
 
 // sizes are VM sizes by their cores.
@@ -72,7 +74,7 @@ func newPlan(r *rand.Rand) plan {
 			min: max(0, r.IntN(4)-2), max: 1 + r.IntN(5), beside: max(0, r.IntN(4)-1),
 			idle:  []time.Duration{-1, 0, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}[r.IntN(5)],
 			boot:  emulator.Between(low, low+seconds(r, 1, 90)),
-			reuse: r.IntN(2) == 0, starting: r.IntN(3) == 0,
+			reuse: r.IntN(2) == 0, starting: r.IntN(3) == 0, deallocates: r.IntN(4) == 0,
 		})
 	}
 	for i := range p.pools {
@@ -99,6 +101,9 @@ func (p *pool) scaleSet() emulator.ScaleSet {
 	}
 	if p.idle >= 0 {
 		tags[api.IdleAfterTag] = p.idle.String()
+	}
+	if p.deallocates {
+		tags[api.RetireTag] = api.RetireDeallocate
 	}
 	var node emulator.NodeTemplate
 	if p.starting {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate-k3s/tidegate/capacity/manager"
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
@@ -47,7 +48,7 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	}
 	w.Loop.Run(w.begin.Add(trouble), func() bool { return false })
 	w.Cluster.Delays = calm
-	w.Cluster.Policy = cluster.Policy{}
+	w.Cluster.Policy, w.Cluster.Budgets = cluster.Policy{}, false
 	w.Cloud.ClearFaults()
 	w.giveUp()
 	w.allowAll()
@@ -56,6 +57,9 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	w.await("all machines have joined or are gone", giveUp+patience, w.allJoined)
 	settled := func() bool { return w.machinesLeft() == "" && w.residue() == "" && w.allJoined() }
 	w.await("idle machines are gone", w.plan.longestIdle(w.slowestBoot)+patience, settled)
+	if w.outdatedLeft() {
+		w.await("machines of an earlier model are replaced", w.slowestBoot+manager.DefaultSettle+2*patience, settled)
+	}
 	if w.repairsUsedUp() {
 		w.await("pools with machines that did not join buy again", repairMemory, settled)
 	}

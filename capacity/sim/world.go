@@ -68,6 +68,7 @@ type World struct {
 	lost          map[types.UID]bool      // pods that went with a machine that Azure took
 	unjoined      map[string][]time.Time  // when machines of a pool went that had not joined
 	doomed        map[string]bool         // machines, by VMID, whose end or restart was committed
+	byHand        bool                    // what happens in Azure right now is a person's doing
 	read          int                     // how much of the cloud's history was looked at
 
 	record bool

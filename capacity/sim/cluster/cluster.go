@@ -62,6 +62,8 @@ type Cluster struct {
 	Delays  Delays
 	// Policy is what the API servers refuse.
 	Policy Policy
+	// Budgets is true while PodDisruptionBudgets let no pod be evicted.
+	Budgets bool
 	// Hang is called with each machine that boots, and says how much longer than
 	// usual its agent takes.
 	Hang func(emulator.VM) time.Duration

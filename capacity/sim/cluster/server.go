@@ -286,7 +286,11 @@ func (s *Server) evict(r request) (runtime.Object, error) {
 			return nil, err
 		}
 	}
-	if err := s.cluster.DeletePod(r.by, o.(*corev1.Pod)); err != nil {
+	pod := o.(*corev1.Pod)
+	if s.cluster.Budgets && !finished(pod) {
+		return nil, apierrors.NewTooManyRequestsError("Cannot evict pod as it would violate the pod's disruption budget.")
+	}
+	if err := s.cluster.DeletePod(r.by, pod); err != nil {
 		return nil, err
 	}
 	return success(), nil
