@@ -24,6 +24,13 @@ type memory struct {
 	stays    map[types.UID]*stay
 	open     map[types.UID]bool
 	openTill map[types.UID]time.Time
+	gone     map[string]goneNode
+}
+
+// goneNode is a node that has been removed, as a process has seen it.
+type goneNode struct {
+	node *corev1.Node
+	at   time.Time
 }
 
 // stay is the time that a pod spent on its node, as a process has seen it.
@@ -39,11 +46,12 @@ const recent = 70 * time.Second
 func newMemory(view *cluster.Cache) *memory {
 	m := &memory{
 		released: map[types.UID]*corev1.Pod{}, begun: map[types.UID]time.Time{}, stays: map[types.UID]*stay{},
-		open: map[types.UID]bool{}, openTill: map[types.UID]time.Time{},
+		open: map[types.UID]bool{}, openTill: map[types.UID]time.Time{}, gone: map[string]goneNode{},
 	}
 	_, _ = view.Informer(&corev1.Node{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { m.seeNode(o.(*corev1.Node)) },
 		UpdateFunc: func(_, o any) { m.seeNode(o.(*corev1.Node)) },
+		DeleteFunc: func(o any) { m.seeGone(o.(*corev1.Node)) },
 	})
 	_, _ = view.Informer(&corev1.Pod{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { m.see(o.(*corev1.Pod), false) },
@@ -62,6 +70,15 @@ func (m *memory) seeNode(node *corev1.Node) {
 		m.openTill[node.UID] = time.Now()
 	}
 	m.open[node.UID] = open
+}
+
+// seeGone notes that the node was removed.
+func (m *memory) seeGone(node *corev1.Node) {
+	m.gone[node.Name] = goneNode{node, time.Now()}
+	if m.open[node.UID] {
+		m.openTill[node.UID] = time.Now()
+	}
+	delete(m.open, node.UID)
 }
 
 // wasOpen reports whether the node takes pods, or did not long ago.
@@ -207,12 +224,16 @@ func (p *process) coming(name string) []*corev1.Pod {
 	return coming
 }
 
+// node returns the node as the process sees it, or saw it not long ago.
 func (p *process) node(name string) *corev1.Node {
 	found, ok, _ := p.view.Informer(&corev1.Node{}).GetByKey(name)
-	if !ok {
-		return nil
+	if ok {
+		return found.(*corev1.Node)
 	}
-	return found.(*corev1.Node)
+	if g := p.memory.gone[name]; time.Since(g.at) < recent {
+		return g.node
+	}
+	return nil
 }
 
 func unfinished(pod *corev1.Pod) bool {
