@@ -23,13 +23,25 @@ import (
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
 )
 
+// scheduleLimited is schedule with a scheduler that sends no more requests than it
+// does where nobody configures that.
+func (b *bench) scheduleLimited(ctx context.Context, extender bool) (float64, error) {
+	return b.schedule(ctx, extender, 50, 100) // kube-scheduler's defaults
+}
+
+// scheduleUnlimited is schedule with a scheduler for which the extender is what it
+// may wait for.
+func (b *bench) scheduleUnlimited(ctx context.Context, extender bool) (float64, error) {
+	return b.schedule(ctx, extender, 1000, 2000)
+}
+
 // schedule returns how many pods per second the scheduler binds, from the first
-// to the last of a batch that waits when it starts.
-func (b *bench) schedule(ctx context.Context, extender bool) (float64, error) {
+// to the last of a batch that waits when it starts, with these limits on its requests.
+func (b *bench) schedule(ctx context.Context, extender bool, qps, burst int) (float64, error) {
 	if err := b.rig.Cluster.StopComponent(cluster.Scheduler); err != nil {
 		return 0, err
 	}
-	if err := b.configureScheduler(extender); err != nil {
+	if err := b.configureScheduler(extender, qps, burst); err != nil {
 		return 0, fmt.Errorf("configure the scheduler: %w", err)
 	}
 	if err := b.createPods(ctx, "bind", batch, func(int, *corev1.Pod) {}); err != nil {
@@ -70,9 +82,8 @@ func (b *bench) schedule(ctx context.Context, extender bool) (float64, error) {
 }
 
 // configureScheduler writes the configuration with which the scheduler starts
-// next. Without the limit on its own requests, the extender is what it may wait
-// for.
-func (b *bench) configureScheduler(extender bool) error {
+// next.
+func (b *bench) configureScheduler(extender bool, qps, burst int) error {
 	file := filepath.Join(b.rig.Cluster.Dir, "kube-scheduler.yaml")
 	kept := file + ".with-extender"
 	text, err := os.ReadFile(kept)
@@ -92,7 +103,7 @@ func (b *bench) configureScheduler(extender bool) error {
 	if !ok || config["extenders"] == nil {
 		return fmt.Errorf("%s has no clientConnection or no extenders", kept)
 	}
-	connection["qps"], connection["burst"] = 1000, 2000
+	connection["qps"], connection["burst"] = qps, burst
 	if !extender {
 		delete(config, "extenders")
 	}

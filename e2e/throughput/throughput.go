@@ -29,8 +29,9 @@ type Options struct {
 // Tidegate over the rate without it that was measured next to it.
 type Figures struct {
 	// Extender is for pods per second that the scheduler binds, by the number of
-	// nodes.
-	Extender map[int]float64 `json:"scheduling_with_extender_to_without_by_nodes"`
+	// nodes, and Unlimited the same for one that sends requests as fast as it can.
+	Extender  map[int]float64 `json:"scheduling_with_extender_to_without_by_nodes"`
+	Unlimited map[int]float64 `json:"unlimited_scheduling_with_extender_to_without_by_nodes"`
 	// Webhook is for pods per second that the API server creates, none of which
 	// opts in.
 	Webhook float64 `json:"creation_with_webhook_to_without"`
@@ -76,14 +77,18 @@ func Run(ctx context.Context, o Options) error {
 	if err := b.tidegate.AwaitReady(ctx); err != nil {
 		return err
 	}
-	figures := Figures{Extender: map[int]float64{}, Nodes: largeCluster, Pods: running + waiting}
+	figures := Figures{Extender: map[int]float64{}, Unlimited: map[int]float64{}, Nodes: largeCluster, Pods: running + waiting}
 	nodes := 0
 	for _, n := range []int{smallCluster, largeCluster} {
 		if err := b.addNodes(ctx, nodes, n); err != nil {
 			return err
 		}
 		nodes = n
-		figures.Extender[n], err = b.compare(ctx, fmt.Sprintf("pods bound per second, %d nodes, extender", n), b.schedule)
+		figures.Extender[n], err = b.compare(ctx, fmt.Sprintf("pods bound per second, %d nodes, extender", n), b.scheduleLimited)
+		if err != nil {
+			return err
+		}
+		figures.Unlimited[n], err = b.compare(ctx, fmt.Sprintf("pods bound per second without a limit, %d nodes, extender", n), b.scheduleUnlimited)
 		if err != nil {
 			return err
 		}
