@@ -25,6 +25,9 @@ param customRole bool = true
 param subscriptionReader bool = false
 param serverSize string = 'Standard_D2s_v5'
 param agentSize string = 'Standard_D8s_v5'
+@description('What a node on a machine of agentSize has for pods; Tidegate goes by it until the first one has joined.')
+param agentCpu string = '8'
+param agentMemory string = '29Gi'
 @minValue(0)
 @description('How many agents there are at this moment: 0 at first. With another number Azure would add machines, or choose some to destroy.')
 param currentAgents int
@@ -192,6 +195,8 @@ resource agents 'Microsoft.Compute/virtualMachineScaleSets@2024-07-01' = {
     tidegate: 'enabled'
     'tidegate-min': string(minAgents)
     'tidegate-max': string(maxAgents)
+    'k8s.io_cluster-autoscaler_node-template_resources_cpu': agentCpu
+    'k8s.io_cluster-autoscaler_node-template_resources_memory': agentMemory
   }
   sku: {
     name: agentSize

@@ -9,7 +9,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
+
+	"github.com/tidegate-k3s/tidegate/api"
 )
 
 // vmContributor is Azure's number of the built-in role Virtual Machine
@@ -305,8 +309,15 @@ func TestEmulatedIsWhatIsDeclared(t *testing.T) {
 	if set.Name != "night-agents" || set.Size != "Standard_D8s_v5" || set.Capacity != 2 || set.Spot || set.TerminateNotice.Minutes() != 5 || !strings.HasSuffix(set.Subnet, "/resourceGroups/tidegate/providers/Microsoft.Network/virtualNetworks/night/subnets/machines") {
 		t.Errorf("the set is %+v", set)
 	}
-	if diff := cmp.Diff(map[string]string{"tidegate": "enabled", "tidegate-min": "0", "tidegate-max": "7"}, set.Tags); diff != "" {
-		t.Errorf("tags (-want +got):\n%s", diff)
+	want := api.PoolSettings{
+		Enabled: new(true), Max: 7, MaxSurge: api.Share{Machines: api.DefaultMaxSurge}, Labels: map[string]string{},
+		// Else nothing is bought before the first machine was started by hand.
+		Resources: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("8"), corev1.ResourceMemory: resource.MustParse("29Gi")},
+	}
+	if settings, err := api.ParsePoolTags(set.Tags); err != nil {
+		t.Error(err)
+	} else if diff := cmp.Diff(want, settings); diff != "" {
+		t.Errorf("what the tags say (-want +got):\n%s", diff)
 	}
 	if config.Master.Name != "night-server" || config.SystemAssigned != nil {
 		t.Errorf("master %+v, system-assigned %v", config.Master, config.SystemAssigned)
