@@ -238,4 +238,7 @@ func TestCertManagerNeverThere(t *testing.T) {
 		}
 		return nil
 	})
+	if out, err := c.Apply(t.Context(), fmt.Sprintf(pod, "plain-too", "")); err != nil {
+		t.Errorf("a pod that did not opt in is refused: %v: %s", err, out)
+	}
 }

@@ -239,18 +239,37 @@ func TestRoleAssignment(t *testing.T) {
 	}
 }
 
-// Whatever a resource depends on is declared.
+// A resource depends on what is declared, and on all of it that it names: Azure
+// makes resources in any order otherwise.
 func TestDependencies(t *testing.T) {
+	typesIn := func(value any) []string {
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var types []string
+		for _, found := range regexp.MustCompile(`\bresourceId\('([^']+)'`).FindAllStringSubmatch(string(text), -1) {
+			types = append(types, found[1])
+		}
+		slices.Sort(types)
+		return slices.Compact(types)
+	}
 	declared := map[string]bool{}
 	for _, r := range parsed(t).Resources {
 		declared[r["type"].(string)] = true
 	}
 	for _, r := range parsed(t).Resources {
-		dependencies, _ := r["dependsOn"].([]any)
+		dependencies := typesIn(r["dependsOn"])
 		for _, d := range dependencies {
-			found := regexp.MustCompile(`^\[resourceId\('([^']+)'`).FindStringSubmatch(d.(string))
-			if found == nil || !declared[found[1]] {
-				t.Errorf("%s depends on %s, which the template does not declare", r["type"], d)
+			if !declared[d] {
+				t.Errorf("%s depends on a %s, which the template does not declare", r["type"], d)
+			}
+		}
+		delete(r, "dependsOn")
+		for _, named := range typesIn(r) {
+			// A subnet comes with its network, whose type its own begins with.
+			if !slices.ContainsFunc(dependencies, func(d string) bool { return named == d || strings.HasPrefix(named, d+"/") }) {
+				t.Errorf("%s names a %s and does not depend on it", r["type"], named)
 			}
 		}
 	}
