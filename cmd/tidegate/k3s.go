@@ -54,17 +54,17 @@ func checkServer(ctx context.Context, root string, out io.Writer) error {
 	for _, f := range findings {
 		fmt.Fprintln(out, f)
 	}
+	if root == "/" { // this host's firewall is that server's
+		if text := k3s.CheckMetadata(ctx, runProgram); text != "" {
+			fmt.Fprintln(out, "warning:", text)
+		}
+	}
 	if len(findings) > 0 {
 		return fmt.Errorf("do not restart k3s before this is mended (%d)", len(findings))
 	}
 	fmt.Fprintln(out, "the files are in order; k3s reads them when it starts:")
 	fmt.Fprintln(out, "    "+k3s.RestartCommand)
 	fmt.Fprintln(out, k3s.Unjudged)
-	if root == "/" { // this host's firewall is that server's
-		if text := k3s.CheckMetadata(ctx, runProgram); text != "" {
-			fmt.Fprintln(out, "warning:", text)
-		}
-	}
 	return nil
 }
 
