@@ -58,7 +58,7 @@ type bench struct {
 	tidegate *rig.Process
 }
 
-// Run measures, which takes a quarter of an hour.
+// Run measures, which takes half an hour.
 func Run(ctx context.Context, o Options) error {
 	// No kubelet reports: the nodes stay as they were created.
 	r, err := rig.Start(ctx, rig.Options{NodeGracePeriod: 24 * time.Hour, Out: o.Out})
