@@ -13,14 +13,19 @@ import (
 // zones. Where the pool's nodes carry no zone label the scheduler knows of no
 // zones, and neither does the plan.
 func zonesOf(po *PoolState) []zone {
-	if _, labelled := po.Shape.Labels[corev1.LabelTopologyZone]; !labelled || len(po.Zones) < 2 {
+	seen, labelled := po.Shape.Labels[corev1.LabelTopologyZone]
+	if !labelled || len(po.Zones) < 2 {
 		return []zone{{shape: po.Shape, name: zoneOf(po.Shape)}}
 	}
 	var zones []zone
 	for _, name := range po.Zones {
 		shape := *po.Shape
 		shape.Labels = maps.Clone(shape.Labels)
-		shape.Labels[corev1.LabelTopologyZone] = name
+		for key, value := range shape.Labels {
+			if value == seen { // drivers of volumes have labels of their own for the zone
+				shape.Labels[key] = name
+			}
+		}
 		zones = append(zones, zone{shape: &shape, name: name})
 	}
 	return zones

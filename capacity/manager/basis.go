@@ -69,11 +69,12 @@ func ParseBasis(published *corev1.ConfigMap) (Basis, bool, error) {
 }
 
 // DryRun returns what a leader that has just started would decide for a cluster
-// of these objects. Finished pods may be left out. It does not know what only
-// the leader's own process does: which fences are proved, and what failed a
+// of these objects. Finished pods may be left out. It does not judge volumes and
+// selectors of namespaces, nor does it know what only the leader's own process does: which fences are proved, and what failed a
 // moment ago.
 func DryRun(now time.Time, b Basis, pods []corev1.Pod, nodes []corev1.Node, jobs []batchv1.Job, sets []appsv1.DaemonSet) capacity.Decision {
 	s := newStore(func() time.Time { return now })
+	s.compiler.Objects = nil
 	for i := range pods {
 		s.set(&pods[i])
 	}

@@ -39,7 +39,8 @@ const (
 // Options are what a Manager works with.
 type Options struct {
 	Cloud Cloud
-	// Cache holds pods, nodes, Jobs, DaemonSets and volumes; Client writes.
+	// Cache holds pods, nodes, Jobs, DaemonSets, namespaces and what there is of
+	// volumes; Client writes.
 	Cache  cache.Cache
 	Client client.Client
 	// Config and Kubernetes reach the API server itself, for proofs and live
@@ -177,7 +178,8 @@ func (m *Manager) restore(status api.Status) {
 // follow keeps the store up to date with the caches, and returns once it is.
 func (m *Manager) follow(ctx context.Context) error {
 	var synced []toolscache.InformerSynced
-	for _, object := range []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}, &corev1.PersistentVolume{}, &corev1.ConfigMap{}} {
+	followed := []client.Object{&corev1.Pod{}, &corev1.Node{}, &batchv1.Job{}, &appsv1.DaemonSet{}, &corev1.ConfigMap{}}
+	for _, object := range append(followed, m.store.objects.kinds()...) {
 		informer, err := m.cache.GetInformer(ctx, object)
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", object, err)

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -35,7 +36,10 @@ type store struct {
 	jobs       map[types.UID]*storedJob
 	gangs      map[gangName]*storedGang
 	sets       map[types.UID]*appsv1.DaemonSet
-	volumes    map[string]*corev1.PersistentVolume
+	objects    *objects
+	// looked is true when an object has changed that classes may have been compiled
+	// with.
+	looked bool
 	// local is a volume for each host name that has the data of one on its disk, nil
 	// when volumes have changed.
 	local map[string]string
@@ -81,12 +85,13 @@ type storedJob struct {
 }
 
 func newStore(now func() time.Time) *store {
-	return &store{
-		now: now, compiler: fit.NewCompiler(), held: map[types.UID]held{},
+	s := &store{
+		now: now, compiler: fit.NewCompiler(), objects: &objects{}, held: map[types.UID]held{},
 		pods:  map[types.UID]*storedPod{},
 		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
-		volumes: map[string]*corev1.PersistentVolume{},
 	}
+	s.compiler.Objects = s.objects
+	return s
 }
 
 // set takes over a new or changed object.
@@ -109,14 +114,15 @@ func (s *store) set(object any) {
 		if n.object == nil || identity(n.object) != identity(o) {
 			s.places = nil
 		}
-		n.object, n.node, n.changed, n.shown = o, node(o), s.changes, nil
+		n.object, n.node = o, node(o)
+		s.drivers(o.Name)
 	case *batchv1.Job:
 		job := s.job(o.UID)
 		job.object, job.wave = o, nil
 	case *appsv1.DaemonSet:
 		s.sets[o.UID], s.daemons = o, nil
-	case *corev1.PersistentVolume:
-		s.volumes[o.Name], s.local = o, nil
+	default:
+		s.put(object, false)
 	}
 }
 
@@ -142,9 +148,31 @@ func (s *store) remove(object any) {
 	case *appsv1.DaemonSet:
 		delete(s.sets, o.UID)
 		s.daemons = nil
+	default:
+		s.put(object, true)
+	}
+}
+
+// put takes over one of the objects that decide beside pods and nodes.
+func (s *store) put(object any, gone bool) {
+	if !s.objects.put(object, gone) {
+		return
+	}
+	s.looked = true
+	switch o := object.(type) {
 	case *corev1.PersistentVolume:
-		delete(s.volumes, o.Name)
 		s.local = nil
+	case *storagev1.CSINode:
+		s.drivers(o.Name)
+	case *storagev1.VolumeAttachment:
+		s.drivers(o.Spec.NodeName)
+	}
+}
+
+// drivers notes what the volumes' drivers say of the node by now.
+func (s *store) drivers(node string) {
+	if n := s.nodes[node]; n != nil && n.object != nil {
+		n.node.CSI, n.changed, n.shown = s.objects.csi(node), s.changes, nil
 	}
 }
 

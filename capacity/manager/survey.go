@@ -54,8 +54,17 @@ func (s *store) forgetClasses() {
 }
 
 // recompile compiles the pods again if a selector came that looks at labels
-// that nobody has looked at before.
+// that nobody has looked at before, and those that were compiled with the help of
+// other objects if one of these has changed.
 func (s *store) recompile() {
+	if s.looked {
+		s.looked, s.daemons = false, nil
+		for _, stored := range s.pods {
+			if stored.pod != nil && stored.pod.Class.Looked {
+				s.reclassify(stored)
+			}
+		}
+	}
 	for s.generation != s.compiler.Generation() {
 		s.generation = s.compiler.Generation()
 		for _, stored := range s.pods {

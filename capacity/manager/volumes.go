@@ -3,7 +3,6 @@ package manager
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,10 +49,10 @@ func describeVolume(pv *corev1.PersistentVolume) string {
 func (s *store) localVolume(n *corev1.Node) string {
 	if s.local == nil {
 		s.local = map[string]string{}
-		for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
-			for _, host := range hostsOf(s.volumes[name]) {
+		for _, pv := range inOrder(s.objects.volumes, func(*corev1.PersistentVolume) bool { return true }) {
+			for _, host := range hostsOf(pv) {
 				if s.local[host] == "" {
-					s.local[host] = describeVolume(s.volumes[name])
+					s.local[host] = describeVolume(pv)
 				}
 			}
 		}

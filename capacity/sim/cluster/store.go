@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,9 @@ import (
 // kinds are what the cluster knows.
 var kinds = []client.Object{
 	&corev1.Pod{}, &corev1.Node{}, &corev1.ConfigMap{}, &corev1.Namespace{},
-	&batchv1.Job{}, &appsv1.DaemonSet{}, &discoveryv1.EndpointSlice{}, &corev1.PersistentVolume{},
+	&batchv1.Job{}, &appsv1.DaemonSet{}, &discoveryv1.EndpointSlice{},
+	&corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}, &storagev1.StorageClass{}, &storagev1.CSIDriver{},
+	&storagev1.CSIStorageCapacity{}, &storagev1.CSINode{}, &storagev1.VolumeAttachment{},
 }
 
 var kindOf = func() map[schema.GroupVersionResource]schema.GroupVersionKind {

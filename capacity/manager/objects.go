@@ -1,0 +1,132 @@
+package manager
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/types"
+	volumehelper "k8s.io/component-helpers/storage/volume"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
+)
+
+// objects are what decides where pods fit beside pods and nodes.
+type objects struct {
+	namespaces  map[types.NamespacedName]*corev1.Namespace
+	claims      map[types.NamespacedName]*corev1.PersistentVolumeClaim
+	volumes     map[types.NamespacedName]*corev1.PersistentVolume
+	storage     map[types.NamespacedName]*storagev1.StorageClass
+	drivers     map[types.NamespacedName]*storagev1.CSIDriver
+	capacities  map[types.NamespacedName]*storagev1.CSIStorageCapacity
+	onNodes     map[types.NamespacedName]*storagev1.CSINode
+	attachments map[types.NamespacedName]*storagev1.VolumeAttachment
+}
+
+var _ fit.Objects = (*objects)(nil)
+
+// kinds are those of the objects, for whoever follows them.
+func (*objects) kinds() []client.Object {
+	return []client.Object{
+		&corev1.Namespace{}, &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &storagev1.StorageClass{},
+		&storagev1.CSIDriver{}, &storagev1.CSIStorageCapacity{}, &storagev1.CSINode{}, &storagev1.VolumeAttachment{},
+	}
+}
+
+// put takes over a new or changed object, or forgets one that is gone. It reports
+// whether the object is of one of the kinds.
+func (o *objects) put(object any, gone bool) bool {
+	switch x := object.(type) {
+	case *corev1.Namespace:
+		put(&o.namespaces, x, gone)
+	case *corev1.PersistentVolumeClaim:
+		put(&o.claims, x, gone)
+	case *corev1.PersistentVolume:
+		put(&o.volumes, x, gone)
+	case *storagev1.StorageClass:
+		put(&o.storage, x, gone)
+	case *storagev1.CSIDriver:
+		put(&o.drivers, x, gone)
+	case *storagev1.CSIStorageCapacity:
+		put(&o.capacities, x, gone)
+	case *storagev1.CSINode:
+		put(&o.onNodes, x, gone)
+	case *storagev1.VolumeAttachment:
+		put(&o.attachments, x, gone)
+	default:
+		return false
+	}
+	return true
+}
+
+func put[T client.Object](all *map[types.NamespacedName]T, object T, gone bool) {
+	switch {
+	case gone:
+		delete(*all, client.ObjectKeyFromObject(object))
+	case *all == nil:
+		*all = map[types.NamespacedName]T{client.ObjectKeyFromObject(object): object}
+	default:
+		(*all)[client.ObjectKeyFromObject(object)] = object
+	}
+}
+
+// csi is what the volumes' drivers say of the node, nil if nothing.
+func (o *objects) csi(node string) *fit.CSI {
+	on := o.onNodes[types.NamespacedName{Name: node}]
+	if on == nil {
+		return nil
+	}
+	return fit.CSIOf(on, slices.Collect(maps.Values(o.attachments)), o)
+}
+
+// Namespaces implements fit.Objects.
+func (o *objects) Namespaces() []*corev1.Namespace {
+	return inOrder(o.namespaces, func(*corev1.Namespace) bool { return true })
+}
+
+// Claim implements fit.Objects.
+func (o *objects) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	return o.claims[types.NamespacedName{Namespace: namespace, Name: name}]
+}
+
+// Volume implements fit.Objects.
+func (o *objects) Volume(name string) *corev1.PersistentVolume {
+	return o.volumes[types.NamespacedName{Name: name}]
+}
+
+// VolumesOf implements fit.Objects.
+func (o *objects) VolumesOf(class string) []*corev1.PersistentVolume {
+	return inOrder(o.volumes, func(v *corev1.PersistentVolume) bool { return volumehelper.GetPersistentVolumeClass(v) == class })
+}
+
+// StorageClass implements fit.Objects.
+func (o *objects) StorageClass(name string) *storagev1.StorageClass {
+	return o.storage[types.NamespacedName{Name: name}]
+}
+
+// Driver implements fit.Objects.
+func (o *objects) Driver(name string) *storagev1.CSIDriver {
+	return o.drivers[types.NamespacedName{Name: name}]
+}
+
+// CapacitiesOf implements fit.Objects.
+func (o *objects) CapacitiesOf(class string) []*storagev1.CSIStorageCapacity {
+	return inOrder(o.capacities, func(c *storagev1.CSIStorageCapacity) bool { return c.StorageClassName == class })
+}
+
+// Devices implements fit.Objects. Device classes belong to an API that clusters
+// before 1.34 do not have, and are not read.
+func (*objects) Devices(corev1.ResourceName) bool { return false }
+
+// inOrder returns the objects that are so, in the order of their names: classes must
+// not depend on that of a map.
+func inOrder[T client.Object](all map[types.NamespacedName]T, so func(T) bool) []T {
+	found := slices.DeleteFunc(slices.Collect(maps.Values(all)), func(o T) bool { return !so(o) })
+	slices.SortFunc(found, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return found
+}
