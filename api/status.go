@@ -84,4 +84,16 @@ type NodeShape struct {
 	Labels      map[string]string   `json:"labels,omitempty"`
 	Taints      []corev1.Taint      `json:"taints,omitempty"`
 	Allocatable corev1.ResourceList `json:"allocatable"`
+	// Volumes is what its volume drivers say, nil while they have said nothing.
+	Volumes *VolumeDrivers `json:"volumes,omitempty"`
+}
+
+// VolumeDrivers is what a node's CSINode says.
+type VolumeDrivers struct {
+	// Limits is how many volumes each driver can attach, -1 where it does not say.
+	Limits map[string]int `json:"limits,omitempty"`
+	// Topology are the labels by which the drivers say where the node is.
+	Topology []string `json:"topology,omitempty"`
+	// Moved are the built-in plugins that drivers have taken over.
+	Moved []string `json:"moved,omitempty"`
 }

@@ -54,6 +54,8 @@ type bin struct {
 	ahead    bool // it is to be bought before a pod was placed on it
 	dropped  bool // it was to be bought, and is not needed any more
 	starts   bool // of a machine to open: a deallocated one is started, none is bought
+	// promised is true for a node that is planned with volume drivers that it lacks yet.
+	promised bool
 	// reserved is the unit that the node is kept free for, nil for none.
 	reserved *unit
 }
@@ -174,6 +176,7 @@ func (p *planner) addBins(m *Memory) {
 		if !b.plain {
 			p.noted = append(p.noted, b)
 		}
+		p.promising = p.promising || b.promised
 	}
 	p.rolling = p.findRolling()
 	for _, b := range p.noted {
@@ -242,6 +245,10 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 	if po == nil && (b.tier == tierMarked || b.tier == tierFenced) {
 		return shape, false // nobody takes it back
 	}
+	if p.registering(n, po) {
+		b.promised = true
+		shape = shape.WithDrivers(po.zoneOf(zoneOf(shape)).shape)
+	}
 	if po != nil && n.Recorded == "" {
 		// The adoption sets this label. Without it a pod that selects it would
 		// have another machine bought in between.
@@ -292,7 +299,7 @@ func (p *PoolState) joinsUntil(i Instance) time.Time {
 	if since.IsZero() {
 		return since
 	}
-	return since.Add(joinTimeout)
+	return since.Add(JoinTimeout)
 }
 
 // mayJoin reports whether the pool's machine is counted on although it is no node
@@ -302,10 +309,10 @@ func (p *planner) mayJoin(po *pool, i Instance) bool {
 	return until.IsZero() || p.snapshot.Now.Before(until)
 }
 
-// joinTimeout is how long a machine may take to become a ready node before
-// the demand no longer counts on it. Source: ten times the boot of a slow
+// JoinTimeout is how long a machine may take to become a ready node, and that to
+// offer all that it will, before the demand no longer counts on it. Source: ten times the boot of a slow
 // image; Cluster Autoscaler's default, 15 minutes, is of the same order.
-const joinTimeout = 15 * time.Minute
+const JoinTimeout = 15 * time.Minute
 
 // starting reports whether the node has just joined and is about to offer more
 // than it does now.
@@ -314,14 +321,20 @@ func (p *planner) starting(n *Node, po *pool) bool {
 		return false
 	}
 	unfinished := !n.Ready || n.HasTaint(isStartup) || n.lacksDevices(po)
-	return unfinished && p.before(n.Created.Add(joinTimeout))
+	return unfinished && p.before(n.Created.Add(JoinTimeout))
+}
+
+// registering reports whether volume drivers that the pool's machines have are yet to
+// register on the node. Other pods do not wait for them.
+func (p *planner) registering(n *Node, po *pool) bool {
+	return po != nil && po.Shape != nil && n.LacksDrivers(po.Shape) && p.before(n.Created.Add(JoinTimeout))
 }
 
 // adoptable reports whether nothing but its adoption is yet to come before the
 // node takes pods. What device plugins fail to register is not waited for.
 func (p *planner) adoptable(n *Node, po *pool) bool {
 	others := func(t corev1.Taint) bool { return isStartup(t) && !isOurStartup(t) }
-	return n.Ready && !n.HasTaint(others) && !(n.lacksDevices(po) && p.before(n.Created.Add(joinTimeout)))
+	return n.Ready && !n.HasTaint(others) && !(n.lacksDevices(po) && p.before(n.Created.Add(JoinTimeout)))
 }
 
 // lacksDevices reports whether the node does not offer yet what the pool's

@@ -95,7 +95,7 @@ func (p *planner) rank(a, b run) int {
 // overdue reports whether the run's first pod has waited for as long as a machine
 // may take to come.
 func (p *planner) overdue(r run) bool {
-	return !r.expected() && !p.before(r.units[0].leader.Created.Add(joinTimeout))
+	return !r.expected() && !p.before(r.units[0].leader.Created.Add(JoinTimeout))
 }
 
 // expected reports whether the run's pods are yet to be created.

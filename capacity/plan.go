@@ -60,6 +60,8 @@ type planner struct {
 	byWish   map[*fit.Wish]*family
 	forSale  *family // all pools that may be bought from
 	zonal    bool    // a rule of some kind counts pods by zones
+	// promising is true if some node is planned with volume drivers that it lacks yet.
+	promising bool
 	// allJoined is true once every kind has its family.
 	allJoined bool
 	stepped   map[*Node]bool // nodes whose next step is decided

@@ -103,7 +103,8 @@ func (u *unit) allOf(class *fit.Class) bool {
 // present is the cluster as the scheduler has it, without the machines and the
 // pods that are only planned. Where rules look at other pods the scheduler may
 // refuse now what it will take once these are there, and a node that is not
-// adopted yet lacks the label that it is planned with.
+// adopted yet lacks the label that it is planned with, as one does on which drivers
+// have yet to register.
 type present struct {
 	world  *fit.World
 	places map[string]*fit.Place
@@ -114,7 +115,7 @@ type present struct {
 // With anyOrder its verdicts hold in whatever order the scheduler binds pods,
 // else in the order in which they are admitted.
 func (p *planner) present(anyOrder bool) *present {
-	if !p.anyTied() && !slices.ContainsFunc(p.noted, func(b *bin) bool { return p.unadopted(b.node) }) {
+	if !p.anyTied() && !p.promising && !slices.ContainsFunc(p.noted, func(b *bin) bool { return p.unadopted(b.node) }) {
 		return nil
 	}
 	now := &present{world: fit.NewWorld(), places: map[string]*fit.Place{}}

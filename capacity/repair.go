@@ -14,7 +14,7 @@ const (
 	// creatingTimeout is how long Azure may take to create a machine before it is
 	// given up: twice what a machine gets to boot and to join. Source: chosen; most
 	// are created within two minutes, and Azure names no limit.
-	creatingTimeout = 2 * joinTimeout
+	creatingTimeout = 2 * JoinTimeout
 	// repairMemory is how long a machine that was given up counts, and
 	// repairsAtLeast how many may count at a time, beside one for each
 	// machinesPerRepair of the pool's machines. An image that never joins so costs
@@ -47,7 +47,7 @@ func (p *PoolState) broken(i Instance) (due time.Time, is bool) {
 	case InstanceFailed:
 		return since.Add(failedTimeout), true
 	case InstanceRunning:
-		return since.Add(joinTimeout), true
+		return since.Add(JoinTimeout), true
 	case InstanceCreating:
 		return since.Add(creatingTimeout), true
 	}
@@ -172,7 +172,7 @@ func (p *planner) silent(n *Node) bool {
 	if n.Ready || n.SilentSince.IsZero() || len(p.holding(n)) > 0 {
 		return false
 	}
-	return !p.before(n.SilentSince.Add(joinTimeout))
+	return !p.before(n.SilentSince.Add(JoinTimeout))
 }
 
 // holding returns the pods that keep the node from being retired: its work. On a

@@ -52,7 +52,7 @@ func silentFor(d time.Duration) func(*Node) {
 
 // neverReady is the node of a machine that joined at once and has not got ready.
 func neverReady(name string) Node {
-	return node(name, notAdopted, func(n *Node) { n.Created = now.Add(-joinTimeout) }, silentFor(joinTimeout))
+	return node(name, notAdopted, func(n *Node) { n.Created = now.Add(-JoinTimeout) }, silentFor(JoinTimeout))
 }
 
 func dying(p *Pod) { p.Terminating = true }
@@ -65,14 +65,14 @@ func TestRepair(t *testing.T) {
 	}
 	scenarios{
 		"it never joined": {
-			in: in(1, joinTainted, bought(InstanceRunning, joinTimeout, "m1")), want: []string{"give up m1"},
+			in: in(1, joinTainted, bought(InstanceRunning, JoinTimeout, "m1")), want: []string{"give up m1"},
 		},
-		"it may still join": {in: in(1, joinTainted, bought(InstanceRunning, joinTimeout-time.Second, "m1")), want: nil},
+		"it may still join": {in: in(1, joinTainted, bought(InstanceRunning, JoinTimeout-time.Second, "m1")), want: nil},
 		"where it could get work in that moment it is only told of": {
-			in: in(1, bought(InstanceRunning, joinTimeout, "m1")), want: []string{"report m1"},
+			in: in(1, bought(InstanceRunning, JoinTimeout, "m1")), want: []string{"report m1"},
 		},
 		"perhaps its Node was removed": {
-			in: in(1, joinTainted, bought(InstanceRunning, joinTimeout, "m1"), unwatched), want: nil,
+			in: in(1, joinTainted, bought(InstanceRunning, JoinTimeout, "m1"), unwatched), want: nil,
 		},
 		"Azure could not provision it": {
 			in: in(1, bought(InstanceFailed, failedTimeout, "m1")), want: []string{"give up m1"},
@@ -88,11 +88,11 @@ func TestRepair(t *testing.T) {
 			in: in(1, bought(InstanceCreating, creatingTimeout, "m1")), want: []string{"report m1"},
 		},
 		"it did not join again after its reimage": {
-			in: in(1, joinTainted, reimagedAgo(joinTimeout, "m1")), want: []string{"give up m1"},
+			in: in(1, joinTainted, reimagedAgo(JoinTimeout, "m1")), want: []string{"give up m1"},
 		},
-		"it may still join after its reimage": {in: in(1, joinTainted, reimagedAgo(joinTimeout-time.Second, "m1")), want: nil},
+		"it may still join after its reimage": {in: in(1, joinTainted, reimagedAgo(JoinTimeout-time.Second, "m1")), want: nil},
 		"it did not join again, and could get work in the moment that it does": {
-			in: in(1, reimagedAgo(joinTimeout, "m1")), want: []string{"report m1"},
+			in: in(1, reimagedAgo(JoinTimeout, "m1")), want: []string{"report m1"},
 		},
 		"it goes already": {in: in(0, joinTainted, bought(InstanceDeleting, time.Hour, "m1")), want: nil},
 		"not in a pool that must not be managed": {
@@ -122,10 +122,10 @@ func TestWhatDoesNotComeIsNotWaitedFor(t *testing.T) {
 		return snapshot(pools(poolOf("agents", 1, changes...)), nil, waiting)
 	}
 	scenarios{
-		"it is being created":                      {in: in(bought(InstanceCreating, joinTimeout-time.Second, "m1")), want: coming},
-		"it is being created for too long":         {in: in(bought(InstanceCreating, joinTimeout, "m1")), want: another},
-		"it was reimaged and joins anew":           {in: in(reimagedAgo(joinTimeout-time.Second, "m1")), want: coming},
-		"it was reimaged and does not come":        {in: in(reimagedAgo(joinTimeout, "m1"), joinTainted), want: append([]string{another[0], "give up m1"}, coming...)},
+		"it is being created":                      {in: in(bought(InstanceCreating, JoinTimeout-time.Second, "m1")), want: coming},
+		"it is being created for too long":         {in: in(bought(InstanceCreating, JoinTimeout, "m1")), want: another},
+		"it was reimaged and joins anew":           {in: in(reimagedAgo(JoinTimeout-time.Second, "m1")), want: coming},
+		"it was reimaged and does not come":        {in: in(reimagedAgo(JoinTimeout, "m1"), joinTainted), want: append([]string{another[0], "give up m1"}, coming...)},
 		"Azure has not listed it yet":              {in: in(), want: coming},
 		"Azure does not list it":                   {in: in(unlisted(1)), want: another},
 		"it counts against the pool's maximum yet": {in: in(unlisted(1), bounds(0, 1)), want: []string{"a waits: PoolAtMaximum"}},
@@ -140,15 +140,15 @@ func TestBrokenImageDoesNotBurnMoney(t *testing.T) {
 	}
 	scenarios{
 		"another machine is bought": {
-			in:   buys(joinTainted, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3")),
+			in:   buys(joinTainted, bought(InstanceRunning, JoinTimeout, "m1", "m2", "m3")),
 			want: []string{"grow agents from 3 to 4", "give up m1", "give up m2", "give up m3", "a waits: MachinesComing"},
 		},
 		"and not a fourth time": {
-			in:   buys(joinTainted, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
+			in:   buys(joinTainted, bought(InstanceRunning, JoinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
 			want: []string{"give up m1", "give up m2", "give up m3", "a waits: MachinesDoNotJoin"},
 		},
 		"also where they are only told of": {
-			in:   buys(bought(InstanceRunning, joinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
+			in:   buys(bought(InstanceRunning, JoinTimeout, "m1", "m2", "m3"), repaired(time.Minute)),
 			want: []string{"report m1", "report m2", "report m3", "a waits: MachinesDoNotJoin"},
 		},
 		"those that Azure could not provision count at once": {
@@ -156,7 +156,7 @@ func TestBrokenImageDoesNotBurnMoney(t *testing.T) {
 			want: []string{"a waits: MachinesDoNotJoin"},
 		},
 		"so do those that join and never get ready": {
-			in: snapshot(pools(poolOf("agents", 4, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3", "m4"))),
+			in: snapshot(pools(poolOf("agents", 4, bought(InstanceRunning, JoinTimeout, "m1", "m2", "m3", "m4"))),
 				nodes(neverReady("m1"), neverReady("m2"), neverReady("m3"), neverReady("m4")), waiting),
 			want: []string{"adopt m1", "adopt m2", "adopt m3", "adopt m4", "a waits: MachinesDoNotJoin"},
 		},
@@ -180,7 +180,7 @@ func TestFailing(t *testing.T) {
 	}{
 		"all is well": {pool: poolOf("agents", 1)},
 		"a few are not enough": {
-			pool: poolOf("agents", 3, bought(InstanceRunning, joinTimeout, "m1", "m2"), repaired(time.Minute)),
+			pool: poolOf("agents", 3, bought(InstanceRunning, JoinTimeout, "m1", "m2"), repaired(time.Minute)),
 		},
 		"given up within the hour: it ends by itself": {
 			pool:  poolOf("agents", 0, repaired(50*time.Minute, 40*time.Minute, 30*time.Minute, 20*time.Minute, 10*time.Minute)),
@@ -188,7 +188,7 @@ func TestFailing(t *testing.T) {
 			until: now.Add(20 * time.Minute),
 		},
 		"still there: somebody has to act": {
-			pool: poolOf("agents", 4, bought(InstanceRunning, joinTimeout, "m1", "m2", "m3", "m4")),
+			pool: poolOf("agents", 4, bought(InstanceRunning, JoinTimeout, "m1", "m2", "m3", "m4")),
 			why:  "4 machines did not become ready nodes within the last hour" + look,
 		},
 	} {
@@ -219,30 +219,30 @@ func TestSilentNodes(t *testing.T) {
 			in: snapshot(one, is(marked, silentFor(24*time.Hour)), pod("work", 1, on("n1"), dying)), want: nil,
 		},
 		"Kubernetes has taken them: go on": {
-			in: snapshot(one, is(silentFor(joinTimeout))), want: []string{"mark n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout))), want: []string{"mark n1"},
 		},
 		"only DaemonSet pods are left: go on": {
-			in: snapshot(one, is(silentFor(joinTimeout)), pod("lb", 1, on("n1"), of(Daemon))), want: []string{"mark n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout)), pod("lb", 1, on("n1"), of(Daemon))), want: []string{"mark n1"},
 		},
 		"not before it had time to come back": {
-			in: snapshot(one, is(silentFor(joinTimeout-time.Second))), want: nil,
+			in: snapshot(one, is(silentFor(JoinTimeout-time.Second))), want: nil,
 		},
 		"it goes through the fence, and does not idle": {
-			in: snapshot(one, is(silentFor(joinTimeout), emptyFor(0))), want: []string{"fence n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout), emptyFor(0))), want: []string{"fence n1"},
 		},
 		"to its deletion": {
-			in: snapshot(one, is(silentFor(joinTimeout), fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout), fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1"},
 		},
 		"Azure says that the machine is off: go on": {
-			in:   snapshot(one, is(marked, silentFor(joinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"), dying)),
+			in:   snapshot(one, is(marked, silentFor(JoinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"), dying)),
 			want: []string{"record-empty n1"},
 		},
 		"off, but Kubernetes has not given the pods up: wait": {
-			in:   snapshot(one, is(marked, silentFor(joinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"))),
+			in:   snapshot(one, is(marked, silentFor(JoinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"))),
 			want: nil,
 		},
 		"it never became ready: it is recorded first": {
-			in: snapshot(one, is(silentFor(joinTimeout), notAdopted)), want: []string{"adopt n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout), notAdopted)), want: []string{"adopt n1"},
 		},
 		"kept":                    {in: snapshot(one, is(silentFor(24*time.Hour), keep)), want: nil},
 		"nobody knows since when": {in: snapshot(one, is(notReady)), want: nil},

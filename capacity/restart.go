@@ -9,7 +9,7 @@ import (
 // restartTimeout is how long a restart may take to be carried out by the cloud,
 // and then the node to be back, before the node is left to itself. It is as much
 // as a new machine gets.
-const restartTimeout = joinTimeout
+const restartTimeout = JoinTimeout
 
 // restartMargin is for how long a request to the cloud may be on its way: two
 // minutes until the manager makes no further attempt, and one more on the way.

@@ -225,7 +225,7 @@ func TestFateOf(t *testing.T) {
 		},
 		"and no longer":               {pool: poolOf("agents", 1, deallocating, func(p *PoolState) { p.DeletesUntil = now }), want: api.FateDeallocate},
 		"an outdated one is deleted":  {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){oldModel}, want: api.FateDelete},
-		"a silent one is deleted":     {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){silentFor(joinTimeout)}, want: api.FateDelete},
+		"a silent one is deleted":     {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){silentFor(JoinTimeout)}, want: api.FateDelete},
 		"an operator's wish is first": {pool: poolOf("agents", 1, deallocating), changes: []func(*Node){asksFor(api.FateRestart)}, want: api.FateRestart},
 	} {
 		t.Run(name, func(t *testing.T) {

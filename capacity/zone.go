@@ -1,7 +1,6 @@
 package capacity
 
 import (
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,20 +12,12 @@ import (
 // zones. Where the pool's nodes carry no zone label the scheduler knows of no
 // zones, and neither does the plan.
 func zonesOf(po *PoolState) []zone {
-	seen, labelled := po.Shape.Labels[corev1.LabelTopologyZone]
-	if !labelled || len(po.Zones) < 2 {
+	if zoneOf(po.Shape) == "" || len(po.Zones) < 2 {
 		return []zone{{shape: po.Shape, name: zoneOf(po.Shape)}}
 	}
 	var zones []zone
 	for _, name := range po.Zones {
-		shape := *po.Shape
-		shape.Labels = maps.Clone(shape.Labels)
-		for key, value := range shape.Labels {
-			if value == seen { // drivers of volumes have labels of their own for the zone
-				shape.Labels[key] = name
-			}
-		}
-		zones = append(zones, zone{shape: &shape, name: name})
+		zones = append(zones, zone{shape: po.Shape.InZone(name), name: name})
 	}
 	return zones
 }

@@ -109,27 +109,3 @@ func claimID(claim *corev1.PersistentVolumeClaim) string { return claim.Namespac
 func storageOf(claim *corev1.PersistentVolumeClaim) *resource.Quantity {
 	return claim.Spec.Resources.Requests.Storage()
 }
-
-// CSIOf is what the drivers say of a node: its CSINode, nil if there is none,
-// and the volumes that are attached to it.
-func CSIOf(node *storagev1.CSINode, attached []*storagev1.VolumeAttachment, objects Objects) *CSI {
-	if node == nil {
-		return nil
-	}
-	c := &CSI{Limits: map[string]int{}, Attached: map[string]string{}, Moved: migrated(node)}
-	for _, d := range node.Spec.Drivers {
-		c.Limits[d.Name] = Unlimited
-		if d.Allocatable != nil && d.Allocatable.Count != nil {
-			c.Limits[d.Name] = int(*d.Allocatable.Count)
-		}
-	}
-	for _, a := range attached {
-		if a.Spec.NodeName != node.Name || a.Spec.Attacher == "" || a.Spec.Source.PersistentVolumeName == nil {
-			continue
-		}
-		if pv := objects.Volume(*a.Spec.Source.PersistentVolumeName); pv != nil && pv.Spec.CSI != nil {
-			c.Attached[attachmentID(a.Spec.Attacher, pv.Spec.CSI.VolumeHandle)] = a.Spec.Attacher
-		}
-	}
-	return c
-}

@@ -2,10 +2,8 @@ package fit
 
 import (
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -79,11 +77,14 @@ const (
 	whyOtherPlace = "a volume will be on another node"
 )
 
-// admits says why the volumes keep the pod off the node, whatever else is there.
+// admits says why the volumes keep the pod off the node, whatever else is there. Which
+// drivers a machine will have that does not exist yet may not be known: then none is
+// missing.
 func (v *volumes) admits(s *Shape, node *corev1.Node) string {
 	if v == nil {
 		return ""
 	}
+	unknown := s.CSI == nil && node.Name == unnamed
 	node.Name = "" // a volume's fields are matched against no name
 	for i := range v.bound {
 		reach := v.bound[i].reach
@@ -100,7 +101,7 @@ func (v *volumes) admits(s *Shape, node *corev1.Node) string {
 		return whyZone
 	}
 	for i := range v.attached {
-		if a := &v.attached[i]; a.needed && a.counts(s.CSI) && !s.CSI.has(a.driver) {
+		if a := &v.attached[i]; a.needed && a.counts(s.CSI) && !s.CSI.has(a.driver) && !unknown {
 			return whyDriver
 		}
 	}
@@ -134,39 +135,6 @@ func (v *volumes) inZone(labels map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// CSI is what the volume drivers of a node say.
-type CSI struct {
-	// Limits is how many volumes each driver can attach, Unlimited where it
-	// does not say.
-	Limits map[string]int
-	// Moved are the built-in plugins that drivers have taken over.
-	Moved sets.Set[string]
-	// Attached are the volumes that are attached whether a pod uses them or
-	// not, each with its driver.
-	Attached map[string]string
-}
-
-// Unlimited is the limit of a driver that does not say one.
-const Unlimited = -1
-
-func (c *CSI) has(driver string) bool {
-	if c == nil {
-		return false
-	}
-	_, ok := c.Limits[driver]
-	return ok
-}
-
-func (c *CSI) moved(plugin string) bool { return c != nil && plugin != "" && c.Moved.Has(plugin) }
-
-// migrated are the plugins that the node says to have left to drivers.
-func migrated(node *storagev1.CSINode) sets.Set[string] {
-	if list := node.Annotations[corev1.MigratedPluginsAnnotationKey]; list != "" {
-		return sets.New(strings.Split(list, ",")...)
-	}
-	return nil
 }
 
 // attachable says why the node cannot attach the pod's volumes beside those

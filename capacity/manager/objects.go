@@ -16,14 +16,15 @@ import (
 
 // objects are what decides where pods fit beside pods and nodes.
 type objects struct {
-	namespaces  map[types.NamespacedName]*corev1.Namespace
-	claims      map[types.NamespacedName]*corev1.PersistentVolumeClaim
-	volumes     map[types.NamespacedName]*corev1.PersistentVolume
-	storage     map[types.NamespacedName]*storagev1.StorageClass
-	drivers     map[types.NamespacedName]*storagev1.CSIDriver
-	capacities  map[types.NamespacedName]*storagev1.CSIStorageCapacity
-	onNodes     map[types.NamespacedName]*storagev1.CSINode
-	attachments map[types.NamespacedName]*storagev1.VolumeAttachment
+	namespaces map[types.NamespacedName]*corev1.Namespace
+	claims     map[types.NamespacedName]*corev1.PersistentVolumeClaim
+	volumes    map[types.NamespacedName]*corev1.PersistentVolume
+	storage    map[types.NamespacedName]*storagev1.StorageClass
+	drivers    map[types.NamespacedName]*storagev1.CSIDriver
+	capacities map[types.NamespacedName]*storagev1.CSIStorageCapacity
+	onNodes    map[types.NamespacedName]*storagev1.CSINode
+	// attachments are by their nodes too: every change asks for those of each node.
+	attachments map[string]map[types.NamespacedName]*storagev1.VolumeAttachment
 }
 
 var _ fit.Objects = (*objects)(nil)
@@ -55,7 +56,15 @@ func (o *objects) put(object any, gone bool) bool {
 	case *storagev1.CSINode:
 		put(&o.onNodes, x, gone)
 	case *storagev1.VolumeAttachment:
-		put(&o.attachments, x, gone)
+		on := o.attachments[x.Spec.NodeName]
+		put(&on, x, gone)
+		if o.attachments == nil {
+			o.attachments = map[string]map[types.NamespacedName]*storagev1.VolumeAttachment{}
+		}
+		o.attachments[x.Spec.NodeName] = on
+		if len(on) == 0 {
+			delete(o.attachments, x.Spec.NodeName)
+		}
 	default:
 		return false
 	}
@@ -79,7 +88,7 @@ func (o *objects) csi(node string) *fit.CSI {
 	if on == nil {
 		return nil
 	}
-	return fit.CSIOf(on, slices.Collect(maps.Values(o.attachments)), o)
+	return fit.CSIOf(on, slices.Collect(maps.Values(o.attachments[node])), o)
 }
 
 // Namespaces implements fit.Objects.

@@ -67,6 +67,7 @@ func (m *Manager) observe(ctx context.Context) (*observation, error) {
 // it reports whether a pool has learned something.
 func (m *Manager) teach(o *observation, vmids []string) bool {
 	learned, unknown := false, false
+	oldest := map[string]*capacity.Node{} // of each pool's latest model, by pool
 	seen := make(map[types.UID]bool, len(o.snapshot.Nodes))
 	reimaged := map[string]time.Time{}
 	for _, n := range o.snapshot.Nodes {
@@ -76,11 +77,20 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 		switch {
 		case n.Instance.VMID == "":
 			unknown = unknown || !m.seen[n.UID]
-		case n.Ready && n.Recorded == n.Instance.VMID && !n.Instance.Outdated && !m.pools.learned(n.Pool):
-			m.pools.learn(n.Pool, shapeFromNode(n, n.Pool), 0)
-			learned = true
+		case n.Ready && n.Recorded == n.Instance.VMID && !n.Instance.Outdated:
+			if first := oldest[n.Pool]; first == nil || n.Created.Before(first.Created) {
+				oldest[n.Pool] = n
+			}
 		}
 		seen[n.UID] = true
+	}
+	for pool, n := range oldest {
+		if !m.pools.learned(pool) {
+			m.pools.learn(pool, shapeFromNode(n, pool), 0)
+			learned = true
+		}
+		registered := m.now().Sub(n.Created) >= capacity.JoinTimeout
+		learned = m.pools.learnDrivers(pool, &n.Shape, registered) || learned
 	}
 	m.seen = seen
 	m.progress.keep(seen)

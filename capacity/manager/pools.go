@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -394,8 +395,9 @@ func (p *pools) joinsAnew(vmid string) bool {
 	return anew
 }
 
-// learn records what a ready node of the pool offers and how long it took.
-// A boot of 0 is not known.
+// learn records what a ready node of the pool offers and how long it took. What
+// the volume drivers of the pool's nodes are known to say stays: those of this one are
+// yet to register. A boot of 0 is not known.
 func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -404,6 +406,9 @@ func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 		return
 	}
 	if shape != nil {
+		if s.Shape != nil {
+			shape = shape.WithDrivers(s.Shape.InZone(shape.Labels[corev1.LabelTopologyZone]))
+		}
 		s.Shape, s.learned = shape, true
 	}
 	if boot > 0 && boot <= longestBoot {
@@ -412,6 +417,28 @@ func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 		sorted := slices.Sorted(slices.Values(s.boots))
 		s.BootTime, s.SlowBoot = sorted[len(sorted)/2], sorted[len(sorted)*9/10]
 	}
+}
+
+// learnDrivers records what the volume drivers of a node of the pool say, and reports
+// whether that is new. Unless the node has been there for long, one that it lacks may
+// yet register.
+func (p *pools) learnDrivers(pool string, n *fit.Shape, registered bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.states[pool]
+	if s == nil || s.Shape == nil || n.LacksDrivers(n) {
+		return false
+	}
+	if !registered && (n.CSI == nil || len(n.CSI.Limits) == 0 || n.LacksDrivers(s.Shape)) {
+		return false
+	}
+	drivers := fit.Shape{Labels: n.Labels, CSI: n.CSI.Empty()}
+	shape := s.Shape.WithoutDrivers().WithDrivers(drivers.InZone(s.Shape.Labels[corev1.LabelTopologyZone]))
+	if shape.CSI.Equal(s.Shape.CSI) && maps.Equal(shape.Labels, s.Shape.Labels) {
+		return false
+	}
+	s.Shape = shape
+	return true
 }
 
 // restore takes over what an earlier leader published.
@@ -425,10 +452,7 @@ func (p *pools) restore(status api.Status) {
 			s.BootTime, s.SlowBoot, s.boots = boot, time.Duration(published.SlowBootSeconds*float64(time.Second)), []time.Duration{boot}
 		}
 		if published.Node != nil {
-			s.Shape = &fit.Shape{
-				Labels: published.Node.Labels, Taints: published.Node.Taints,
-				Allocatable: fit.ResourcesOf(published.Node.Allocatable),
-			}
+			s.Shape = restoredShape(published.Node)
 		}
 		s.restoreRepairs(published)
 		p.states[published.Name] = s

@@ -180,7 +180,7 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 		}
 		if p.Shape != nil {
 			pool.Offers = p.Shape.Offers(s.Daemons).List()
-			pool.Node = &api.NodeShape{Labels: p.Shape.Labels, Taints: p.Shape.Taints, Allocatable: p.Shape.Allocatable.List()}
+			pool.Node = publishedShape(p.Shape)
 		}
 		status.Pools = append(status.Pools, pool)
 	}

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -68,10 +69,11 @@ func fromHardware(hardware corev1.ResourceList) corev1.ResourceList {
 }
 
 // shapeFromNode is what the next machine of the pool will look like, judged by
-// a ready node of it: all but what belongs to that one node or passes by.
+// a ready node of it: all but what belongs to that one node or passes by, and what
+// its volume drivers say, which they do later.
 func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
 	labels := map[string]string{}
-	maps.Copy(labels, n.Labels)
+	maps.Copy(labels, n.WithoutDrivers().Labels)
 	delete(labels, corev1.LabelHostname)
 	delete(labels, api.RetiredLabel)
 	labels[api.PoolLabel] = pool
@@ -79,4 +81,22 @@ func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
 		return api.IsOurs(t.Key) || strings.HasPrefix(t.Key, conditionTaints)
 	})
 	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
+}
+
+// publishedShape is what the next leader is to know of the shape.
+func publishedShape(s *fit.Shape) *api.NodeShape {
+	published := &api.NodeShape{Labels: s.Labels, Taints: s.Taints, Allocatable: s.Allocatable.List()}
+	if s.CSI != nil {
+		published.Volumes = &api.VolumeDrivers{Limits: s.CSI.Limits, Topology: sets.List(s.CSI.Topology), Moved: sets.List(s.CSI.Moved)}
+	}
+	return published
+}
+
+// restoredShape is the shape that was published.
+func restoredShape(published *api.NodeShape) *fit.Shape {
+	s := &fit.Shape{Labels: published.Labels, Taints: published.Taints, Allocatable: fit.ResourcesOf(published.Allocatable)}
+	if v := published.Volumes; v != nil {
+		s.CSI = &fit.CSI{Limits: v.Limits, Topology: sets.New(v.Topology...), Moved: sets.New(v.Moved...)}
+	}
+	return s
 }

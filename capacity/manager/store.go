@@ -38,8 +38,8 @@ type store struct {
 	sets       map[types.UID]*appsv1.DaemonSet
 	objects    *objects
 	// looked is true when an object has changed that classes may have been compiled
-	// with.
-	looked bool
+	// with, and registered when one has that says which volumes nodes can attach.
+	looked, registered bool
 	// local is a volume for each host name that has the data of one on its disk, nil
 	// when volumes have changed.
 	local map[string]string
@@ -114,8 +114,12 @@ func (s *store) set(object any) {
 		if n.object == nil || identity(n.object) != identity(o) {
 			s.places = nil
 		}
-		n.object, n.node = o, node(o)
-		s.drivers(o.Name)
+		csi := n.node.CSI
+		if n.object == nil {
+			csi = s.objects.csi(o.Name)
+		}
+		n.object, n.node, n.changed, n.shown = o, node(o), s.changes, nil
+		n.node.CSI = csi
 	case *batchv1.Job:
 		job := s.job(o.UID)
 		job.object, job.wave = o, nil
@@ -158,21 +162,13 @@ func (s *store) put(object any, gone bool) {
 	if !s.objects.put(object, gone) {
 		return
 	}
-	s.looked = true
-	switch o := object.(type) {
+	switch object.(type) {
+	case *storagev1.CSINode, *storagev1.VolumeAttachment:
+		s.registered = true
 	case *corev1.PersistentVolume:
-		s.local = nil
-	case *storagev1.CSINode:
-		s.drivers(o.Name)
-	case *storagev1.VolumeAttachment:
-		s.drivers(o.Spec.NodeName)
-	}
-}
-
-// drivers notes what the volumes' drivers say of the node by now.
-func (s *store) drivers(node string) {
-	if n := s.nodes[node]; n != nil && n.object != nil {
-		n.node.CSI, n.changed, n.shown = s.objects.csi(node), s.changes, nil
+		s.local, s.looked, s.registered = nil, true, true
+	default:
+		s.looked = true
 	}
 }
 

@@ -55,8 +55,17 @@ func (s *store) forgetClasses() {
 
 // recompile compiles the pods again if a selector came that looks at labels
 // that nobody has looked at before, and those that were compiled with the help of
-// other objects if one of these has changed.
+// other objects if one of these has changed. What nodes' volume drivers say is brought
+// up to date too.
 func (s *store) recompile() {
+	if s.registered {
+		s.registered = false
+		for name, n := range s.nodes {
+			if csi := s.objects.csi(name); n.object != nil && !csi.Equal(n.node.CSI) {
+				n.node.CSI, n.shown = csi, nil
+			}
+		}
+	}
 	if s.looked {
 		s.looked, s.daemons = false, nil
 		for _, stored := range s.pods {
