@@ -55,6 +55,8 @@ func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason
 			m = other // it waits for another one of its gang
 		case u.missing > 0:
 			return gangReason(u)
+		case m.bin.promised && m.bin.node.Admits(m.kind.Class, m.bin.name()) != "":
+			return Reason{Code: ReasonMachinesComing, Text: fmt.Sprintf("node %s takes it as soon as the drivers of its volumes have registered there", m.bin.name())}
 		default:
 			return Reason{Code: ReasonOrder, Text: fmt.Sprintf("node %s takes it as soon as pods that are being scheduled have landed", m.bin.name())}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,9 +13,12 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	runtimeclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -37,6 +41,9 @@ type Cluster struct {
 	Pods       []corev1.Pod
 	Jobs       []batchv1.Job
 	DaemonSets []appsv1.DaemonSet
+	Volumes    []corev1.PersistentVolume
+	// Others are namespaces and what else there is of volumes.
+	Others []runtimeclient.Object
 }
 
 // Decision is what a leader would decide now. It fails if no leader has
@@ -53,7 +60,11 @@ func (c Cluster) Decision() (capacity.Decision, error) {
 	if !ok {
 		return capacity.Decision{}, errors.New("nothing is known of the pools: " + remedy)
 	}
-	return manager.DryRun(c.Now, basis, c.Pods, c.Nodes, c.Jobs, c.DaemonSets), nil
+	others := slices.Clone(c.Others)
+	for i := range c.Volumes {
+		others = append(others, &c.Volumes[i])
+	}
+	return manager.DryRun(c.Now, basis, c.Pods, c.Nodes, c.Jobs, c.DaemonSets, others), nil
 }
 
 // ReadCluster reads what the reports are made of. Nothing of Tidegate's being
@@ -100,8 +111,51 @@ func ReadCluster(ctx context.Context, client kubernetes.Interface, now func() ti
 		return c, readError("the DaemonSets of all namespaces", err)
 	}
 	c.DaemonSets = daemonSets.Items
+	volumes, err := client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return c, readError("the volumes", err)
+	}
+	c.Volumes = volumes.Items
+	if c.Others, err = readOthers(ctx, client); err != nil {
+		return c, err
+	}
 	c.Now = now()
 	return c, nil
+}
+
+// readOthers reads what else decides where pods fit.
+func readOthers(ctx context.Context, client kubernetes.Interface) ([]runtimeclient.Object, error) {
+	var all metav1.ListOptions
+	var others []runtimeclient.Object
+	for _, kind := range []struct {
+		what string
+		list func() (runtime.Object, error)
+	}{
+		{"the namespaces", func() (runtime.Object, error) { return client.CoreV1().Namespaces().List(ctx, all) }},
+		{"the volume claims of all namespaces", func() (runtime.Object, error) {
+			return client.CoreV1().PersistentVolumeClaims(metav1.NamespaceAll).List(ctx, all)
+		}},
+		{"the storage classes", func() (runtime.Object, error) { return client.StorageV1().StorageClasses().List(ctx, all) }},
+		{"the volume drivers", func() (runtime.Object, error) { return client.StorageV1().CSIDrivers().List(ctx, all) }},
+		{"the storage capacities of all namespaces", func() (runtime.Object, error) {
+			return client.StorageV1().CSIStorageCapacities(metav1.NamespaceAll).List(ctx, all)
+		}},
+		{"the nodes' volume drivers", func() (runtime.Object, error) { return client.StorageV1().CSINodes().List(ctx, all) }},
+		{"the volumes' attachments", func() (runtime.Object, error) { return client.StorageV1().VolumeAttachments().List(ctx, all) }},
+	} {
+		list, err := kind.list()
+		if err != nil {
+			return nil, readError(kind.what, err)
+		}
+		err = meta.EachListItem(list, func(o runtime.Object) error {
+			others = append(others, o.(runtimeclient.Object)) // as every kind of the API is
+			return nil
+		})
+		if err != nil {
+			return nil, readError(kind.what, err)
+		}
+	}
+	return others, nil
 }
 
 // readPublished returns the ConfigMap that the leader publishes in, nil if

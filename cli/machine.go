@@ -61,15 +61,10 @@ func machines(c Cluster) []Machine {
 			work[p.Spec.NodeName] = append(work[p.Spec.NodeName], p)
 		}
 	}
-	var volumes map[string]string
-	if c.Published != nil {
-		basis, _, _ := manager.ParseBasis(c.Published) // where it is needed it is said what is wrong
-		volumes = basis.Volumes
-	}
 	found := []Machine{}
 	for i := range c.Nodes {
 		if n := &c.Nodes[i]; !api.IsServer(n) {
-			found = append(found, machine(n, work[n.Name], volumes[n.Name]))
+			found = append(found, machine(n, work[n.Name], manager.VolumeOn(n, c.Volumes)))
 		}
 	}
 	slices.SortFunc(found, func(a, b Machine) int {

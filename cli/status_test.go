@@ -77,22 +77,30 @@ func TestMachineStates(t *testing.T) {
 	}
 }
 
-// A volume that keeps its node is told of as the leader has published it.
+// A volume that keeps its node is told of.
 func TestMachinesWithVolumes(t *testing.T) {
+	on := func(host string) []corev1.PersistentVolume {
+		return []corev1.PersistentVolume{{
+			ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"},
+			Spec: corev1.PersistentVolumeSpec{
+				ClaimRef: &corev1.ObjectReference{Namespace: "work", Name: "data"},
+				NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+					MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{host}}},
+				}}}},
+			},
+			Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound},
+		}}
+	}
 	for name, tc := range map[string]struct {
-		published *corev1.ConfigMap
-		want      string
+		volumes []corev1.PersistentVolume
+		want    string
 	}{
-		"nobody has published": {},
-		"no volume":            {published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{}`}}},
-		"another node's":       {published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{"Volumes":{"agents000002":"pvc-1"}}`}}},
-		"its own": {
-			published: &corev1.ConfigMap{Data: map[string]string{api.BasisKey: `{"Volumes":{"agents000001":"pvc-1 of claim work/data"}}`}},
-			want:      "kept: the data of volume pvc-1 of claim work/data are on its disk",
-		},
+		"no volume":      {},
+		"another node's": {volumes: on("agents000002")},
+		"its own":        {volumes: on("agents000001"), want: "kept: the data of volume pvc-1 of claim work/data are on its disk"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := machines(Cluster{Nodes: []corev1.Node{*agent()}, Published: tc.published})[0].Reason; got != tc.want {
+			if got := machines(Cluster{Nodes: []corev1.Node{*agent()}, Volumes: tc.volumes})[0].Reason; got != tc.want {
 				t.Errorf("reason %q, want %q", got, tc.want)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -25,8 +26,6 @@ type Basis struct {
 	// Pools lack the machines that run as nodes and are nothing special: the nodes
 	// show them.
 	Pools []capacity.PoolState
-	// Volumes are those whose data are on nodes' own disks, by the nodes' names.
-	Volumes map[string]string `json:",omitempty"`
 }
 
 // basisOf is what the snapshot rests on.
@@ -35,12 +34,6 @@ func basisOf(s capacity.Snapshot) Basis {
 	recorded := make(map[string]bool, len(s.Nodes))
 	for _, n := range s.Nodes {
 		recorded[n.Recorded] = n.Pool == n.Labels[api.PoolLabel]
-		if n.Volume != "" {
-			if b.Volumes == nil {
-				b.Volumes = map[string]string{}
-			}
-			b.Volumes[n.Name] = n.Volume
-		}
 	}
 	for i := range b.Pools {
 		b.Pools[i].Lists = 0 // it would have the basis published with every list
@@ -69,12 +62,11 @@ func ParseBasis(published *corev1.ConfigMap) (Basis, bool, error) {
 }
 
 // DryRun returns what a leader that has just started would decide for a cluster
-// of these objects. Finished pods may be left out. It does not judge volumes and
-// selectors of namespaces, nor does it know what only the leader's own process does: which fences are proved, and what failed a
-// moment ago.
-func DryRun(now time.Time, b Basis, pods []corev1.Pod, nodes []corev1.Node, jobs []batchv1.Job, sets []appsv1.DaemonSet) capacity.Decision {
+// of these objects; others are namespaces and what there is of volumes. Finished pods
+// may be left out. It does not know what only the leader's own process does: which
+// fences are proved, and what failed a moment ago.
+func DryRun(now time.Time, b Basis, pods []corev1.Pod, nodes []corev1.Node, jobs []batchv1.Job, sets []appsv1.DaemonSet, others []client.Object) capacity.Decision {
 	s := newStore(func() time.Time { return now })
-	s.compiler.Objects = nil
 	for i := range pods {
 		s.set(&pods[i])
 	}
@@ -87,11 +79,11 @@ func DryRun(now time.Time, b Basis, pods []corev1.Pod, nodes []corev1.Node, jobs
 	for i := range sets {
 		s.set(&sets[i])
 	}
+	for _, o := range others {
+		s.set(o)
+	}
 	snapshot := capacity.Snapshot{Now: now, Settle: b.Settle, Limits: b.Limits, PoolsUnknown: b.PoolsUnknown, Pools: b.poolsOf(nodes)}
-	s.fill(&snapshot, func(n *capacity.Node) bool {
-		n.Volume = b.Volumes[n.Name]
-		return n.Volume != ""
-	})
+	s.fill(&snapshot, func(*capacity.Node) bool { return false })
 	return capacity.Plan(snapshot)
 }
 

@@ -78,7 +78,7 @@ func TestDryRunDecidesAsTheLeader(t *testing.T) {
 					jobs = append(jobs, *o)
 				}
 			}
-			got := DryRun(o.snapshot.Now, b, pods, nodes, jobs, []appsv1.DaemonSet{})
+			got := DryRun(o.snapshot.Now, b, pods, nodes, jobs, []appsv1.DaemonSet{}, nil)
 			// What only the cloud tells of a machine is of no account to the plan.
 			anonymous := cmp.Transformer("machine", func(i capacity.Instance) string { return i.VMID })
 			if diff := cmp.Diff(capacity.Plan(o.snapshot), got, anonymous); diff != "" {

@@ -90,7 +90,7 @@ func (m *Manager) teach(o *observation, vmids []string) bool {
 			learned = true
 		}
 		registered := m.now().Sub(n.Created) >= capacity.JoinTimeout
-		learned = m.pools.learnDrivers(pool, &n.Shape, registered) || learned
+		learned = m.pools.learnDrivers(pool, n, registered) || learned
 	}
 	m.seen = seen
 	m.progress.keep(seen)

@@ -422,18 +422,17 @@ func (p *pools) learn(pool string, shape *fit.Shape, boot time.Duration) {
 // learnDrivers records what the volume drivers of a node of the pool say, and reports
 // whether that is new. Unless the node has been there for long, one that it lacks may
 // yet register.
-func (p *pools) learnDrivers(pool string, n *fit.Shape, registered bool) bool {
+func (p *pools) learnDrivers(pool string, n *capacity.Node, registered bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.states[pool]
-	if s == nil || s.Shape == nil || n.LacksDrivers(n) {
+	if s == nil || s.Shape == nil || n.LacksDrivers(&n.Shape) {
 		return false
 	}
 	if !registered && (n.CSI == nil || len(n.CSI.Limits) == 0 || n.LacksDrivers(s.Shape)) {
 		return false
 	}
-	drivers := fit.Shape{Labels: n.Labels, CSI: n.CSI.Empty()}
-	shape := s.Shape.WithoutDrivers().WithDrivers(drivers.InZone(s.Shape.Labels[corev1.LabelTopologyZone]))
+	shape := s.Shape.WithoutDrivers().WithDrivers(driversOf(n).InZone(s.Shape.Labels[corev1.LabelTopologyZone]))
 	if shape.CSI.Equal(s.Shape.CSI) && maps.Equal(shape.Labels, s.Shape.Labels) {
 		return false
 	}

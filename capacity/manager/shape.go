@@ -72,15 +72,31 @@ func fromHardware(hardware corev1.ResourceList) corev1.ResourceList {
 // a ready node of it: all but what belongs to that one node or passes by, and what
 // its volume drivers say, which they do later.
 func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
-	labels := map[string]string{}
-	maps.Copy(labels, n.WithoutDrivers().Labels)
-	delete(labels, corev1.LabelHostname)
+	labels := commonLabels(n, n.WithoutDrivers().Labels)
 	delete(labels, api.RetiredLabel)
 	labels[api.PoolLabel] = pool
 	taints := slices.DeleteFunc(slices.Clone(n.Taints), func(t corev1.Taint) bool {
 		return api.IsOurs(t.Key) || strings.HasPrefix(t.Key, conditionTaints)
 	})
 	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
+}
+
+// driversOf is what the volume drivers of the pool's next machine will say, judged by a
+// node of it.
+func driversOf(n *capacity.Node) *fit.Shape {
+	return &fit.Shape{Labels: commonLabels(n, n.Labels), CSI: n.CSI.Empty()}
+}
+
+// commonLabels are those of the labels that do not name this one node. Beside its host
+// name's that are labels of drivers whose volumes are disks in the machine.
+func commonLabels(n *capacity.Node, labels map[string]string) map[string]string {
+	common, host := map[string]string{}, cmp.Or(n.Labels[corev1.LabelHostname], n.Name)
+	for key, value := range labels {
+		if key != corev1.LabelHostname && value != host && value != n.Name {
+			common[key] = value
+		}
+	}
+	return common
 }
 
 // publishedShape is what the next leader is to know of the shape.

@@ -66,10 +66,15 @@ func (m *Manager) liveVolume(ctx context.Context, n *corev1.Node) (string, error
 	if err != nil {
 		return "", fmt.Errorf("live read of the volumes on node %s: %w", n.Name, err)
 	}
-	for i := range volumes.Items {
-		if pv := &volumes.Items[i]; slices.Contains(hostsOf(pv), hostOf(n)) {
-			return describeVolume(pv), nil
+	return VolumeOn(n, volumes.Items), nil
+}
+
+// VolumeOn names one of the volumes whose data are on the node's own disk, "" for none.
+func VolumeOn(n *corev1.Node, volumes []corev1.PersistentVolume) string {
+	for i := range volumes {
+		if pv := &volumes[i]; slices.Contains(hostsOf(pv), hostOf(n)) {
+			return describeVolume(pv)
 		}
 	}
-	return "", nil
+	return ""
 }

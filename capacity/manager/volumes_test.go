@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -119,19 +120,12 @@ func (w *world) withoutVolume(t *testing.T) {
 	}
 }
 
-// A dry run knows of volumes by what the leader has published.
+// A dry run knows of volumes.
 func TestDryRunKnowsVolumes(t *testing.T) {
 	n := fencedNode()
-	w := newWorld(t, open404, interceptor.Funcs{}, n, localVolume("agents000001", nil))
-	o := w.observation()
-	w.store.fill(&o.snapshot, w.progress.show)
-	b, _, err := ParseBasis(statusMap(map[string]string{api.BasisKey: encode(basisOf(o.snapshot))}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Pools = []capacity.PoolState{{Pool: capacity.Pool{Name: "agents", Capacity: 1}, Listed: true}}
 	n.Status.NodeInfo.SystemUUID = testVMID
-	d := DryRun(created, b, nil, []corev1.Node{*n}, nil, nil)
+	b := Basis{Pools: []capacity.PoolState{{Pool: capacity.Pool{Name: "agents", Capacity: 1}, Listed: true}}}
+	d := DryRun(created, b, nil, []corev1.Node{*n}, nil, nil, []client.Object{localVolume("agents000001", nil)})
 	if len(d.Steps) != 1 || d.Steps[0].Kind != capacity.StepUnfence {
 		t.Errorf("steps %+v, want that the fence is taken back", d.Steps)
 	}
