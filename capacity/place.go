@@ -41,6 +41,12 @@ func (p *planner) serve() {
 		}
 	}
 	must := func(u *unit) bool { return !dispensable[u] }
+	elsewhere := p.elsewhere()
+	p.undo()
+	if known.bought == 0 && len(p.units) <= fewPods && p.leastElsewhere() == elsewhere {
+		p.attempt(best, nil)
+		return
+	}
 	stands := false // what the best way placed
 	for w := range p.otherWays(best.runs) {
 		if stands {
@@ -65,10 +71,9 @@ func (p *planner) serve() {
 }
 
 // otherWays are ways to place the demand that may need fewer machines than to
-// do so in the order of age, whose places are undone.
+// do so in the order of age.
 func (p *planner) otherWays(byAge []run) iter.Seq[way] {
 	return func(yield func(way) bool) {
-		p.undo()
 		tries := 0
 		if len(p.units) <= fewPods && p.roomForAll() {
 			tries = min(manyTries, manyDraws/(len(p.units)+p.bought))
@@ -118,6 +123,54 @@ func (p *planner) atRandom(bySize []run, seed uint64) way {
 		bins: func(a, b *bin) int {
 			return cmp.Or(boolCompare(a.retiring(), b.retiring()), -cmp.Compare(rooms[a], rooms[b]), longestFirst(a, b))
 		},
+	}
+}
+
+// elsewhere is how many pods have no place on a machine that is there or coming.
+func (p *planner) elsewhere() int {
+	n := 0
+	for m := range p.demanded() {
+		if m.bin == nil || m.bin.tier == tierNew {
+			n++
+		}
+	}
+	return n
+}
+
+// leastElsewhere is how many pods have no such place in whatever order they come:
+// of each kind those that find no room although no other kind is there. No pod is
+// placed yet. If nothing could be bought for just as many, no order serves more.
+func (p *planner) leastElsewhere() int {
+	pods := map[*kind]int{}
+	for m := range p.demanded() {
+		pods[m.kind]++
+	}
+	least := 0
+	for k, left := range pods {
+		for _, b := range p.bins[:p.bought] {
+			// What a rule about other pods says depends on which are placed.
+			if k.tied || p.check(b, k.Class).Why == "" {
+				left -= b.place.Free.Count(k.Requests, left)
+			}
+			if left == 0 {
+				break
+			}
+		}
+		least += left
+	}
+	return least
+}
+
+// demanded are the pods that are placed if there is room.
+func (p *planner) demanded() iter.Seq[*member] {
+	return func(yield func(*member) bool) {
+		for _, u := range p.units {
+			for _, m := range u.members {
+				if !u.incomplete() && !yield(m) {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -14,19 +14,18 @@ type Run func(ctx context.Context, program string, args ...string) (output strin
 // iptables takes it: packets of pods pass this chain, those of the host do not.
 var metadataRule = strings.Fields("PREROUTING -d 169.254.169.254 -j DROP")
 
-// CheckMetadata says what is to be said of the metadata service on this server:
-// a pod that reaches it can use the server's identity. Nothing is sent there;
-// the firewall is asked for the rule. An empty text means that the rule is in
-// place.
-func CheckMetadata(ctx context.Context, run Run) string {
+// MetadataGuarded reports whether this server has the rule that keeps its pods
+// from Azure's metadata service: a pod that reaches it can use the server's
+// identity. Nothing is sent there; the firewall is asked.
+func MetadataGuarded(ctx context.Context, run Run) (bool, error) {
 	output, status, err := run(ctx, "iptables", append([]string{"-w", "-t", "raw", "-C"}, metadataRule...)...)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("whether pods reach the metadata service was not judged: %v", err)
+		return false, err
 	case status == 0:
-		return ""
+		return true, nil
 	case status == 1: // iptables has looked and found none
-		return "iptables has no rule that keeps pods on this server from the metadata service: if the server has a managed identity, they can use it; docs/install.md has the unit that adds the rule"
+		return false, nil
 	}
-	return fmt.Sprintf("whether pods reach the metadata service was not judged: iptables: %s; run this as root", strings.TrimSpace(output))
+	return false, fmt.Errorf("iptables: %s; run this as root", strings.TrimSpace(output))
 }

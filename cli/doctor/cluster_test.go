@@ -287,25 +287,57 @@ func TestFindWay(t *testing.T) {
 	}
 }
 
+// server is a k3s server that says that it runs with these arguments.
+func server(name, args string) corev1.Node {
+	return corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"node-role.kubernetes.io/control-plane": "true"}, Annotations: map[string]string{nodeArgs: args},
+	}}
+}
+
 func TestScheduler(t *testing.T) {
-	server := func(name, args string) corev1.Node {
-		return corev1.Node{ObjectMeta: metav1.ObjectMeta{
-			Name: name, Labels: map[string]string{"node-role.kubernetes.io/control-plane": "true"}, Annotations: map[string]string{nodeArgs: args},
-		}}
-	}
+	const ours = "config=/etc/rancher/k3s/tidegate/scheduler.yaml"
 	for name, tc := range map[string]struct {
 		nodes       []corev1.Node
 		want        Verdict
 		detail, fix string
 	}{
-		"configured":               {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","config=/etc/x.yaml"]`)}, OK, "1 servers", ""},
-		"configured in one word":   {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`)}, OK, "1 servers", ""},
+		"configured":               {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","`+ours+`"]`)}, OK, "1 servers", ""},
+		"configured in one word":   {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`)}, OK, "1 servers", ""},
+		"another configuration":    {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`), server("b", `["server","--kube-scheduler-arg","config=/etc/x.yaml"]`)}, Warning, ": b (/etc/x.yaml)", "tidegate k3s check"},
+		"two configurations":       {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","config=/etc/x.yaml","--kube-scheduler-arg=`+ours+`"]`)}, Warning, ": a (/etc/x.yaml, /etc/rancher/k3s/tidegate/scheduler.yaml)", "tidegate k3s check"},
 		"one of two":               {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`), server("b", `["server","--kube-scheduler-arg","v=4"]`)}, Failed, ": b", "tidegate k3s install"},
 		"unreadable":               {[]corev1.Node{server("a", `server`)}, Failed, ": a", ""},
 		"an argument that is last": {[]corev1.Node{server("a", `["server","--kube-scheduler-arg"]`)}, Failed, ": a", ""},
 		"agents do not count":      {[]corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "agent", Annotations: map[string]string{nodeArgs: `["agent"]`}}}}, Unknown, "no node says", "extender"},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, scheduler(tc.nodes), tc.want, tc.detail, tc.fix) })
+	}
+}
+
+func TestIMDS(t *testing.T) {
+	one, two := server("a", "[]"), server("b", "[]")
+	for name, tc := range map[string]struct {
+		nodes       []corev1.Node
+		on          string // where the doctor is
+		guarded     bool
+		err         error
+		want        Verdict
+		detail, fix string
+	}{
+		"on the server, with the rule":      {nodes: []corev1.Node{one}, on: "a", guarded: true, want: OK, detail: "keeps its pods"},
+		"on the server, without":            {nodes: []corev1.Node{one, two}, on: "a", want: Failed, detail: "pods on this server can use its identity", fix: "docs/install.md"},
+		"on the server, and not as root":    {nodes: []corev1.Node{one}, on: "a", err: errors.New("iptables: denied"), want: Unknown, detail: "iptables: denied", fix: "as root"},
+		"on one of two servers":             {nodes: []corev1.Node{one, two}, on: "b", guarded: true, want: Unknown, detail: "identity: a", fix: "tidegate k3s check"},
+		"elsewhere, whatever is there":      {nodes: []corev1.Node{two, one}, on: "laptop", guarded: true, want: Unknown, detail: "identity: a, b", fix: "tidegate k3s check"},
+		"on an agent, which has no rule":    {nodes: []corev1.Node{one, {ObjectMeta: metav1.ObjectMeta{Name: "agent"}}}, on: "agent", want: Unknown, detail: "identity: a", fix: "tidegate k3s check"},
+		"in a cluster that shows no server": {nodes: []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "agent"}}}, on: "laptop", want: Unknown, detail: "no node is a server", fix: "169.254.169.254"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := patient(t, interceptor.Funcs{})
+			p.Cluster.Nodes = tc.nodes
+			p.Machine = Machine{tc.on, func(context.Context) (bool, error) { return tc.guarded, tc.err }}
+			expect(t, imds(t.Context(), p), tc.want, tc.detail, tc.fix)
+		})
 	}
 }
 
@@ -353,7 +385,7 @@ func TestWithoutRights(t *testing.T) {
 			unknown++
 		}
 	}
-	if want := 9; unknown != want { // clocks, workloads, fence, agents, webhook, certificates, authority, scheduler, autoscalers
+	if want := 10; unknown != want { // clocks, workloads, fence, agents, webhook, certificates, authority, scheduler, imds, autoscalers
 		t.Errorf("%d checks could not be made, want %d", unknown, want)
 	}
 }

@@ -71,6 +71,8 @@ type Patient struct {
 	Cluster cli.Cluster
 	// Objects are what an installation applies.
 	Objects []*unstructured.Unstructured
+	// Machine is the one that the checks are made from.
+	Machine Machine
 
 	way way
 }
@@ -81,6 +83,16 @@ type Server struct {
 	Version string
 	// Time is its clock's.
 	Time time.Time
+}
+
+// Machine is what the machine that the checks are made from says of itself; it
+// may be one of the cluster's servers.
+type Machine struct {
+	// Name is its node's, if it has one.
+	Name string
+	// MetadataGuarded reports whether it keeps its pods from Azure's metadata
+	// service.
+	MetadataGuarded func(context.Context) (bool, error)
 }
 
 // Examine makes every check, in the order in which they build on each other.
@@ -105,6 +117,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		{"certificates", func() Finding { return certificates(ctx, p) }},
 		{"authority", func() Finding { return authority(ctx, p) }},
 		{"scheduler", func() Finding { return scheduler(p.Cluster.Nodes) }},
+		{"imds", func() Finding { return imds(ctx, p) }},
 		{"autoscalers", func() Finding { return autoscalers(ctx, p, status) }},
 	} {
 		f := check.find()

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,16 +15,17 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/cli"
+	"github.com/tidegate-k3s/tidegate/k3s"
 )
 
 // nodeArgs is where a k3s server says with which arguments it runs, those of
 // its configuration files included. Source: k3s, pull request 3290.
 const nodeArgs = "k3s.io/node-args"
 
-// scheduler asks whether every k3s server's scheduler has a configuration file:
-// what is in it only the server can see.
+// scheduler asks whether every k3s server's scheduler has Tidegate's
+// configuration file: what is in it only the server can see.
 func scheduler(nodes []corev1.Node) Finding {
-	var without []string
+	var without, other []string
 	with := 0
 	for i := range nodes {
 		n := &nodes[i]
@@ -31,38 +33,77 @@ func scheduler(nodes []corev1.Node) Finding {
 		if !api.IsServer(n) || !told {
 			continue
 		}
-		if configured(text) {
-			with++
-		} else {
+		switch files := schedulerConfigs(text); {
+		case len(files) == 0:
 			without = append(without, n.Name)
+		case slices.Equal(files, []string{"/" + k3s.SchedulerConfig}):
+			with++
+		default:
+			other = append(other, n.Name+" ("+strings.Join(files, ", ")+")")
 		}
 	}
 	slices.Sort(without)
+	slices.Sort(other)
 	switch {
 	case len(without) > 0:
 		return failed("on each of them: tidegate k3s install, then the restart that it prints", "the scheduler of these servers does not ask Tidegate, so that marked nodes get new pods: %s", strings.Join(without, ", "))
+	case len(other) > 0:
+		return warning("on each of them, as root: tidegate k3s check says whether Tidegate is among the extenders of that file", "the scheduler of these servers has another configuration than Tidegate's: %s", strings.Join(other, "; "))
 	case with == 0:
 		return Finding{Verdict: Unknown, Detail: "no node says that it is a k3s server", Fix: "see that the scheduler's configuration has Tidegate as an extender"}
 	}
-	return ok("%d servers start theirs with a configuration; tidegate k3s check, on the server, looks into it, and whether pods can use the server's identity", with)
+	return ok("%d servers start theirs with Tidegate's configuration; tidegate k3s check, on the server, looks into it", with)
 }
 
-// configured reports whether the arguments give the scheduler a configuration.
-func configured(nodeArgs string) bool {
+// schedulerConfigs are the configurations that the arguments give the scheduler.
+func schedulerConfigs(nodeArgs string) (files []string) {
 	var args []string
 	if err := json.Unmarshal([]byte(nodeArgs), &args); err != nil {
-		return false
+		return nil
 	}
 	for i, arg := range args {
-		value, joined := strings.CutPrefix(arg, "--kube-scheduler-arg=")
-		if !joined && arg == "--kube-scheduler-arg" && i+1 < len(args) {
-			value = args[i+1]
+		value, given := strings.CutPrefix(arg, "--kube-scheduler-arg=")
+		if arg == "--kube-scheduler-arg" && i+1 < len(args) {
+			value, given = args[i+1], true
 		}
-		if strings.HasPrefix(value, "config=") {
-			return true
+		if file, found := strings.CutPrefix(strings.TrimLeft(value, "-"), "config="); given && found {
+			files = append(files, file)
 		}
 	}
-	return false
+	return files
+}
+
+// imds asks whether the servers keep their pods from Azure's metadata service.
+// Each of them knows that of itself alone.
+func imds(ctx context.Context, p Patient) Finding {
+	const fix = "on each of them, as root: tidegate k3s check"
+	var others []string
+	here := false
+	for i := range p.Cluster.Nodes {
+		switch n := &p.Cluster.Nodes[i]; {
+		case !api.IsServer(n):
+		case n.Name == p.Machine.Name:
+			here = true
+		default:
+			others = append(others, n.Name)
+		}
+	}
+	slices.Sort(others)
+	if here {
+		switch guarded, err := p.Machine.MetadataGuarded(ctx); {
+		case err != nil:
+			return Finding{Verdict: Unknown, Detail: fmt.Sprintf("whether pods on this server can use its identity was not judged: %v", err), Fix: "as root: tidegate k3s check"}
+		case !guarded:
+			return failed("add the unit that docs/install.md has", "pods on this server can use its identity: no rule keeps them from the metadata service")
+		}
+	}
+	switch {
+	case len(others) > 0:
+		return Finding{Verdict: Unknown, Detail: "only the servers themselves see whether their pods can use their identity: " + strings.Join(others, ", "), Fix: fix}
+	case !here:
+		return Finding{Verdict: Unknown, Detail: "no node is a server, so that it is not known where the identity is", Fix: "keep pods from 169.254.169.254 where Tidegate runs"}
+	}
+	return ok("this server, the only one, keeps its pods from its identity")
 }
 
 // groupName finds the node groups in what Cluster Autoscaler publishes, in its

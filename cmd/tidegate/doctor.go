@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/cli"
 	"github.com/tidegate-k3s/tidegate/cli/doctor"
+	"github.com/tidegate-k3s/tidegate/k3s"
 	"github.com/tidegate-k3s/tidegate/manifests"
 )
 
@@ -70,6 +73,14 @@ func examined(ctx context.Context, config *rest.Config) (doctor.Patient, error) 
 	if p.Cluster, err = cli.ReadCluster(ctx, typed, time.Now); err != nil {
 		return p, err
 	}
+	// k3s names a node as its host, in lower case.
+	host, err := os.Hostname()
+	if err != nil {
+		return p, fmt.Errorf("name of this machine: %w", err)
+	}
+	p.Machine = doctor.Machine{Name: strings.ToLower(host), MetadataGuarded: func(ctx context.Context) (bool, error) {
+		return k3s.MetadataGuarded(ctx, runProgram)
+	}}
 	// Last, so that its clock is read right after this one's.
 	p.Server, err = doctor.AskServer(ctx, config)
 	return p, err

@@ -55,8 +55,11 @@ func checkServer(ctx context.Context, root string, out io.Writer) error {
 		fmt.Fprintln(out, f)
 	}
 	if root == "/" { // this host's firewall is that server's
-		if text := k3s.CheckMetadata(ctx, runProgram); text != "" {
-			fmt.Fprintln(out, "warning:", text)
+		switch guarded, err := k3s.MetadataGuarded(ctx, runProgram); {
+		case err != nil:
+			fmt.Fprintln(out, "warning: whether pods reach the metadata service was not judged:", err)
+		case !guarded:
+			fmt.Fprintln(out, "warning: iptables has no rule that keeps pods on this server from the metadata service: if the server has a managed identity, they can use it; docs/install.md has the unit that adds the rule")
 		}
 	}
 	if len(findings) > 0 {

@@ -40,7 +40,7 @@ func TestDoctor(t *testing.T) {
 	healthy := map[string]string{
 		"kubernetes": "ok", "clocks": "ok", "workloads": "warning", "leader": "ok", "azure": "ok", "pools": "ok",
 		"acting": "ok", "fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "failed", "authority": "ok",
-		"scheduler": "unknown", "autoscalers": "ok",
+		"scheduler": "unknown", "imds": "unknown", "autoscalers": "ok",
 	}
 	u.eventually("the leader has published its pools", func() error {
 		if diff := cmp.Diff(healthy, u.verdicts()); diff != "" {

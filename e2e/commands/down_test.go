@@ -1,18 +1,23 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/manifests"
 )
 
 // While the webhook is away pods that opted in are refused or let in, as was
@@ -27,8 +32,12 @@ func TestWebhookDown(t *testing.T) {
 		}
 		return out, err
 	}
+	before := u.counted()
 	if out, err := create(api.GateKey + "=true"); err == nil || !strings.Contains(out, `failed calling webhook "gate.tidegate.io"`) {
 		t.Errorf("a pod that opts in: %v, %s; want a refusal that names the webhook", err, out)
+	}
+	if u.counted()["apiserver_admission_webhook_rejection_count"] <= before["apiserver_admission_webhook_rejection_count"] {
+		t.Error("the alert does not notice that the webhook is away")
 	}
 	if out, err := create("example.com/other=true"); err != nil || out != "" {
 		t.Errorf("a pod that does not: %v, %s", err, out)
@@ -47,6 +56,47 @@ func TestWebhookDown(t *testing.T) {
 		}
 		return nil
 	})
+	if u.counted()["apiserver_admission_webhook_fail_open_count"] <= before["apiserver_admission_webhook_fail_open_count"] {
+		t.Error("the alert does not notice that pods come in without the gate")
+	}
+}
+
+// counted sums up, by name, the API server's counters that the alerts go by.
+func (u *user) counted() map[string]float64 {
+	u.t.Helper()
+	rules, err := manifests.FS.ReadFile("components/prometheus/prometheusrule.yaml")
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	text, err := u.Client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(u.t.Context())
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	sums := map[string]float64{}
+	for _, selector := range regexp.MustCompile(`(apiserver_\w+)\{([^}]*)\}`).FindAllSubmatch(rules, -1) {
+		name, filters := string(selector[1]), regexp.MustCompile(`(\w+)=~?"([^"]*)"`).FindAllSubmatch(selector[2], -1)
+		for _, m := range families[name].GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			selected := true
+			for _, filter := range filters {
+				// An escaped backslash, as text in quotes has it; Prometheus' patterns are of whole values.
+				pattern := regexp.MustCompile("^(?:" + strings.ReplaceAll(string(filter[2]), `\\`, `\`) + ")$")
+				selected = selected && pattern.MatchString(labels[string(filter[1])])
+			}
+			if selected {
+				sums[name] += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sums
 }
 
 // failOpen writes the webhook's configuration as the component leaves it, and
@@ -54,14 +104,14 @@ func TestWebhookDown(t *testing.T) {
 func failOpen(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	manifests, err := filepath.Abs("../../manifests")
+	base, err := filepath.Abs("../../manifests")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if manifests, err = filepath.Rel(dir, manifests); err != nil {
+	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	kustomization := fmt.Sprintf("resources: [%[1]s]\ncomponents: [%[1]s/components/fail-open]\n", manifests)
+	kustomization := fmt.Sprintf("resources: [%[1]s]\ncomponents: [%[1]s/components/fail-open]\n", base)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -291,14 +291,11 @@ resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (customR
   }
 }
 
-// The identity's own ID is not known before the deployment, and is no part of
-// the name: deployed again, this is the same assignment.
-resource assignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(resourceGroup().id, prefix, identity, string(customRole))
-  properties: {
+module assignment 'role-assignment.bicep' = {
+  name: '${prefix}-role-assignment'
+  params: {
     roleDefinitionId: customRole ? role.id : virtualMachineContributor
     principalId: identity == 'UserAssigned' ? userAssigned.properties.principalId : server.identity.principalId
-    principalType: 'ServicePrincipal'
   }
 }
 
@@ -306,7 +303,6 @@ module reader 'subscription-reader.bicep' = if (subscriptionReader) {
   name: '${prefix}-subscription-reader'
   scope: subscription()
   params: {
-    name: guid(subscription().id, resourceGroup().id, prefix, identity)
     principalId: identity == 'UserAssigned' ? userAssigned.properties.principalId : server.identity.principalId
   }
 }

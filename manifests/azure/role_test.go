@@ -21,9 +21,6 @@ func life(ctx context.Context, config emulator.Config) error {
 	config.ScaleSets[0].TerminateNotice.Duration = 0
 	config.DeleteTime = emulator.Between(time.Millisecond, 2*time.Millisecond)
 	config.TokenLifetime.Duration = 4 * time.Minute // shorter than what one process shares
-	if len(config.UserAssigned) > 0 {
-		config.UserAssigned[0].ClientID = "11111111-0000-4000-8000-000000000001"
-	}
 	server, err := emulator.New(config)
 	if err != nil {
 		return err
@@ -93,17 +90,95 @@ func TestDeployedIsEnough(t *testing.T) {
 		"as it is":               {},
 		"user-assigned identity": {"identity": "UserAssigned"},
 		"the built-in role":      {"customRole": false},
+		"both":                   {"identity": "UserAssigned", "customRole": false},
 		"spot":                   {"spot": true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // Azure's answers take seconds
-			parameters["currentAgents"] = 0
-			config, err := Emulated(parameters)
+			config, err := Emulated(given(parameters))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := life(t.Context(), config); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// A template that lets the server do less is noticed: by Azure when it is
+// deployed, or by the first request that is refused.
+func TestLessIsNotEnough(t *testing.T) {
+	assignment := func(t template) map[string]any {
+		for _, r := range t.Resources {
+			if r["type"] == deployments && r["condition"] == nil {
+				return r
+			}
+		}
+		return nil
+	}
+	parameter := func(t template, name string, value any) {
+		found(assignment(t), "properties", "parameters", name).(map[string]any)["value"] = value
+	}
+	nested := func(t template) map[string]any {
+		return found(assignment(t), "properties", "template").(map[string]any)["resources"].([]any)[0].(map[string]any)
+	}
+	reader := "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'acdd72a7-3385-48ef-bd42-f606fba81ae7')]"
+	nobodys := "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '9980e02c-c2be-4d73-94e8-173b1dc7cf3d')]"
+	for name, tc := range map[string]struct {
+		change func(template) template
+		want   string
+	}{
+		"no assignment": {func(t template) template {
+			t.Resources = slices.DeleteFunc(t.Resources, func(r map[string]any) bool { return r["type"] == deployments })
+			return t
+		}, "virtualMachineScaleSets/read"},
+		"a role that reads": {func(t template) template {
+			parameter(t, "roleDefinitionId", reader)
+			return t
+		}, "virtualMachineScaleSets/write"},
+		"no role of Azure's": {func(t template) template {
+			parameter(t, "roleDefinitionId", nobodys)
+			return t
+		}, "9980e02c-c2be-4d73-94e8-173b1dc7cf3d is not deployed"},
+		"for somebody else": {func(t template) template {
+			parameter(t, "principalId", "22222222-0000-4000-8000-000000000002")
+			return t
+		}, "virtualMachineScaleSets/read"},
+		"on the scale set only": {func(t template) template {
+			nested(t)["scope"] = "[resourceId('Microsoft.Compute/virtualMachineScaleSets', 'tidegate-agents')]"
+			return t
+		}, "virtualMachineScaleSets/read"},
+		"in a subscription where the role may not be assigned": {func(t template) template {
+			assignment(t)["subscriptionId"] = "[subscription().subscriptionId]"
+			nested(t)["name"] = "[guid(parameters('principalId'))]"
+			return t
+		}, "may not be assigned there"},
+		"a name that is no GUID": {func(t template) template {
+			nested(t)["name"] = "tidegate"
+			return t
+		}, "its name is no GUID"},
+		"before the server is there": {func(t template) template {
+			delete(assignment(t), "dependsOn")
+			return t
+		}, "virtualMachines/tidegate-server is not deployed"},
+		"a server without an identity": {func(t template) template {
+			for _, r := range t.Resources {
+				if r["type"] == virtualMachines {
+					delete(r, "identity")
+				}
+			}
+			return t
+		}, "has nothing to refer to"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, err := tc.change(parsed(t)).emulated(given(nil))
+			if err == nil {
+				err = life(t.Context(), config)
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("it ends with %v, want %q", err, tc.want)
 			}
 		})
 	}
@@ -118,7 +193,7 @@ func TestRoleHasNoActionTooMany(t *testing.T) {
 	for i, action := range actions {
 		t.Run(strings.ReplaceAll(action, "/", " "), func(t *testing.T) {
 			t.Parallel()
-			config, err := Emulated(map[string]any{"currentAgents": 0})
+			config, err := Emulated(given(nil))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,15 +5,7 @@ package azuretemplate
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"strings"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/tidegate-k3s/tidegate/azure/emulator"
 )
 
 //go:embed main.json
@@ -21,9 +13,13 @@ var text []byte
 
 // Resource types that are read here.
 const (
-	scaleSets       = "Microsoft.Compute/virtualMachineScaleSets"
-	virtualMachines = "Microsoft.Compute/virtualMachines"
-	roles           = "Microsoft.Authorization/roleDefinitions"
+	scaleSets              = "Microsoft.Compute/virtualMachineScaleSets"
+	virtualMachines        = "Microsoft.Compute/virtualMachines"
+	userAssignedIdentities = "Microsoft.ManagedIdentity/userAssignedIdentities"
+	publicAddresses        = "Microsoft.Network/publicIPAddresses"
+	roleDefinitions        = "Microsoft.Authorization/roleDefinitions"
+	roleAssignments        = "Microsoft.Authorization/roleAssignments"
+	deployments            = "Microsoft.Resources/deployments"
 )
 
 // template is the part of a deployment template that is read here.
@@ -52,142 +48,28 @@ func RoleActions() ([]string, error) {
 		return nil, err
 	}
 	for _, r := range t.Resources {
-		if r["type"] != roles {
-			continue
+		if r["type"] == roleDefinitions {
+			return actionsOf(r)
 		}
-		var properties struct {
-			Permissions []struct {
-				Actions []string `json:"actions"`
-			} `json:"permissions"`
-		}
-		if err := convert(r["properties"], &properties); err != nil {
-			return nil, err
-		}
-		return properties.Permissions[0].Actions, nil
 	}
-	return nil, fmt.Errorf("main.json has no %s", roles)
+	return nil, fmt.Errorf("main.json has no %s", roleDefinitions)
 }
 
-// Emulated is the subscription as it is after a deployment with these
-// parameters: its scale sets, its master, the identities and what they may do.
-func Emulated(parameters map[string]any) (emulator.Config, error) {
-	t, err := parse()
-	if err != nil {
-		return emulator.Config{}, err
+// actionsOf are the actions of a role's definition.
+func actionsOf(definition map[string]any) ([]string, error) {
+	var actions []string
+	var properties struct {
+		Permissions []struct {
+			Actions []string `json:"actions"`
+		} `json:"permissions"`
 	}
-	config := emulator.Config{SubscriptionID: "00000000-0000-4000-8000-000000000001", ResourceGroup: "tidegate"}
-	e := evaluator{
-		parameters: map[string]any{}, variables: t.Variables,
-		group: "/subscriptions/" + config.SubscriptionID + "/resourceGroups/" + config.ResourceGroup,
+	if err := convert(definition["properties"], &properties); err != nil {
+		return nil, err
 	}
-	for name, p := range t.Parameters {
-		if p.DefaultValue != nil {
-			e.parameters[name] = p.DefaultValue
-		}
+	for _, p := range properties.Permissions {
+		actions = append(actions, p.Actions...)
 	}
-	maps.Copy(e.parameters, parameters)
-
-	for _, r := range t.Resources {
-		switch r["type"] {
-		case scaleSets:
-			set, err := e.scaleSet(r)
-			if err != nil {
-				return config, fmt.Errorf("main.json: %w", err)
-			}
-			config.ScaleSets = append(config.ScaleSets, set)
-		case virtualMachines:
-			name, err := e.value(r["name"])
-			if err != nil {
-				return config, fmt.Errorf("main.json: %w", err)
-			}
-			config.Master.Name = name.(string)
-		}
-	}
-	return config, e.identity(&config)
-}
-
-// scaleSet reads one scale set's resource.
-func (e evaluator) scaleSet(resource map[string]any) (emulator.ScaleSet, error) {
-	// The rest speaks of what only Azure knows.
-	read := map[string]any{"name": resource["name"], "tags": resource["tags"], "sku": resource["sku"], "zones": resource["zones"]}
-	properties, _ := resource["properties"].(map[string]any)
-	profile, _ := properties["virtualMachineProfile"].(map[string]any)
-	for _, key := range []string{"priority", "evictionPolicy", "scheduledEventsProfile"} {
-		read[key] = profile[key]
-	}
-	if read["subnet"] = found(profile, "networkProfile", "networkInterfaceConfigurations", "properties", "ipConfigurations", "properties", "subnet", "id"); read["subnet"] == nil {
-		return emulator.ScaleSet{}, errors.New("the scale set has no subnet")
-	}
-	value, err := e.value(read)
-	if err != nil {
-		return emulator.ScaleSet{}, err
-	}
-	var r struct {
-		Name   string            `json:"name"`
-		Tags   map[string]string `json:"tags"`
-		Zones  []string          `json:"zones"`
-		Subnet string            `json:"subnet"`
-		SKU    struct {
-			Name     string `json:"name"`
-			Capacity int    `json:"capacity"`
-		} `json:"sku"`
-		Priority               string `json:"priority"`
-		ScheduledEventsProfile *struct {
-			TerminateNotificationProfile struct {
-				NotBeforeTimeout string `json:"notBeforeTimeout"`
-			} `json:"terminateNotificationProfile"`
-		} `json:"scheduledEventsProfile"`
-	}
-	if err := convert(value, &r); err != nil {
-		return emulator.ScaleSet{}, err
-	}
-	set := emulator.ScaleSet{
-		Name: r.Name, Size: r.SKU.Name, Capacity: r.SKU.Capacity, Tags: r.Tags, Zones: r.Zones,
-		Subnet: r.Subnet, Spot: r.Priority == "Spot",
-	}
-	if s := r.ScheduledEventsProfile; s != nil {
-		notice, err := time.ParseDuration(strings.ToLower(strings.TrimPrefix(s.TerminateNotificationProfile.NotBeforeTimeout, "PT")))
-		if err != nil {
-			return set, err
-		}
-		set.TerminateNotice = metav1.Duration{Duration: notice}
-	}
-	return set, nil
-}
-
-// identity reads who the master is, and what the template lets it do.
-func (e evaluator) identity(config *emulator.Config) error {
-	name := emulator.SystemAssignedName
-	if e.parameters["identity"] == "UserAssigned" {
-		name, _ = e.parameters["prefix"].(string)
-		off := false
-		config.SystemAssigned, config.UserAssigned = &off, []emulator.Identity{{Name: name}}
-	}
-	role := emulator.RoleAssignment{
-		Identity: name, Role: emulator.VirtualMachineContributor,
-		Scope: e.group,
-	}
-	if e.parameters["customRole"] == true {
-		actions, err := RoleActions()
-		if err != nil {
-			return err
-		}
-		role.Role, role.Actions = "", actions
-	}
-	config.Roles = []emulator.RoleAssignment{role}
-	return nil
-}
-
-// found walks down a JSON value, through the first item of each list.
-func found(v any, path ...string) any {
-	for _, key := range path {
-		object, _ := v.(map[string]any)
-		v = object[key]
-		if list, ok := v.([]any); ok && len(list) > 0 {
-			v = list[0]
-		}
-	}
-	return v
+	return actions, nil
 }
 
 func convert(from, into any) error {
