@@ -85,6 +85,7 @@ var pools = map[string]map[string]string{
 	"warn":      nil,
 	"full":      {api.MaxTag: "1"},
 	"bysize":    nil,
+	"volumes":   nil,
 	"twosmall":  {api.PriceTag: "0.4"},
 	"twolarge":  {api.PriceTag: "0.8"},
 }
