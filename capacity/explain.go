@@ -97,6 +97,9 @@ func gangReason(u *unit) Reason {
 // whyNot says why no machine can be bought for the class: what waiting can
 // change if there is such a pool, else what stands in the way of all.
 func (p *planner) whyNot(class *fit.Class) Reason {
+	if why := class.Blocked(); why != "" {
+		return Reason{Code: ReasonNoFit, Text: "no node takes it: " + why}
+	}
 	var texts []string
 	var small obstacle
 	matches := 0
@@ -137,7 +140,22 @@ func (p *planner) whyNot(class *fit.Class) Reason {
 		return Reason{Code: ReasonNoFit, Text: fmt.Sprintf("requests %s; the largest machine of any pool offers %s",
 			fit.Format(small.lack, class.Requests.Amount(small.lack)), fit.Format(small.lack, small.offers))}
 	}
+	if hosts := class.Hosts(); len(hosts) > 0 {
+		return Reason{Code: ReasonNoFit, Text: p.onDisk(hosts)}
+	}
 	return Reason{Code: ReasonNoFit, Text: strings.Join(texts, "; ")}
+}
+
+// onDisk is the reason of a pod whose volumes are on the disks of these nodes.
+func (p *planner) onDisk(hosts []string) string {
+	there := func(host string) bool {
+		_, found := slices.BinarySearchFunc(p.snapshot.Nodes, host, func(n *Node, name string) int { return strings.Compare(n.Name, name) })
+		return found
+	}
+	if !slices.ContainsFunc(hosts, there) {
+		return "the data of its volume are on the disk of node " + hosts[0] + ", which is not there"
+	}
+	return "waiting for room on node " + strings.Join(hosts, " or ") + ", on whose disk the data of its volume are"
 }
 
 // related says which rule keeps a pod of the class off one more machine of the

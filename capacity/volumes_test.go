@@ -18,11 +18,14 @@ const (
 	diskZone   = "topology.disk.csi.azure.com/zone"
 )
 
-// disks are claims, each bound to a disk of its name in the zone that the name begins
-// with.
+// disks are claims, each bound to a disk of its name in the zone, or on the node, that
+// the name begins with.
 type disks struct{ fit.Objects }
 
 func (disks) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	if name == "missing" {
+		return nil
+	}
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{"pv.kubernetes.io/bind-completed": "yes"}},
 		Spec:       corev1.PersistentVolumeClaimSpec{VolumeName: name},
@@ -30,11 +33,14 @@ func (disks) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 }
 
 func (disks) Volume(name string) *corev1.PersistentVolume {
-	zone, _, _ := strings.Cut(name, "/")
+	key, where := diskZone, strings.Split(name, "/")[0]
+	if strings.HasPrefix(where, "node-") {
+		key = corev1.LabelHostname
+	}
 	return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: diskDriver, VolumeHandle: name}},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: diskZone, Operator: corev1.NodeSelectorOpIn, Values: []string{zone}}},
+			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{where}}},
 		}}}},
 	}}
 }
@@ -112,4 +118,24 @@ func TestVolumes(t *testing.T) {
 			want: []string{"grow agents from 1 to 2", "mark a", "p waits: MachinesComing"},
 		},
 	}.run(t)
+}
+
+func TestReasonsOfVolumes(t *testing.T) {
+	full := snapshot(pools(poolOf("agents", 1, attaching(8, "w-1"), running("node-a"))),
+		nodes(node("node-a", func(n *Node) { registered(8, "w-1")(&n.Labels, &n.CSI) })), pod("busy", 8, on("node-a")))
+	for name, tc := range map[string]struct{ claim, want string }{
+		"its claim is missing":     {"missing", "no node takes it: a volume claim does not exist"},
+		"its node is full":         {"node-a/data", "waiting for room on node node-a, on whose disk the data of its volume are"},
+		"its node is gone":         {"node-b/data", "the data of its volume are on the disk of node node-b, which is not there"},
+		"its zone is no machine's": {"w-2/data", "agents does not match: a volume cannot be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := full
+			in.SetPods(append(pointers([]Pod{pod("p", 1, withDisk(tc.claim))}), full.Nodes[0].Load.Pods...))
+			reasons := Plan(in).Reasons
+			if len(reasons) != 1 || reasons[0].Code != ReasonNoFit || reasons[0].Text != tc.want {
+				t.Errorf("reasons %+v, want %q", reasons, tc.want)
+			}
+		})
+	}
 }

@@ -65,6 +65,17 @@ func (c *Class) Wish() *Wish { return c.wish }
 // others.
 func (c *Class) Prefers() bool { return c.preferred != nil }
 
+// Blocked says why no place at all takes pods of the class, "" if some might.
+func (c *Class) Blocked() string { return c.blocked }
+
+// Hosts are the host names of the nodes on whose disks pods of the class have volumes.
+func (c *Class) Hosts() []string {
+	if c.volumes == nil {
+		return nil
+	}
+	return c.volumes.hosts
+}
+
 // related reports whether the class has a rule about pods elsewhere than on
 // the node itself.
 func (c *Class) related() bool {

@@ -147,6 +147,7 @@ func (vc *volumeCompiler) attach(a *attachment, owned bool) {
 // bound compiles where a volume can be reached from.
 func (vc *volumeCompiler) bound(pv *corev1.PersistentVolume) {
 	b := boundVolume{reach: reachOf(pv)}
+	vc.out.hosts = append(vc.out.hosts, HostsOf(pv)...)
 	vc.key.text("bound")
 	vc.key.object(pv.Spec.NodeAffinity)
 	if plugin := movablePlugin(pv, nil); plugin != "" {
@@ -161,6 +162,24 @@ func (vc *volumeCompiler) bound(pv *corev1.PersistentVolume) {
 	if b.reach != nil || b.moved != nil {
 		vc.out.bound = append(vc.out.bound, b)
 	}
+}
+
+// HostsOf are the host names of the nodes on whose disks the volume is, none if it is
+// elsewhere: provisioners of local volumes, such as k3s' local-path, tie theirs to the
+// node by its host name.
+func HostsOf(pv *corev1.PersistentVolume) []string {
+	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+		return nil
+	}
+	var hosts []string
+	for _, term := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		for _, e := range term.MatchExpressions {
+			if e.Key == corev1.LabelHostname && e.Operator == corev1.NodeSelectorOpIn {
+				hosts = append(hosts, e.Values...)
+			}
+		}
+	}
+	return hosts
 }
 
 func reachOf(pv *corev1.PersistentVolume) *nodeaffinity.LazyErrorNodeSelector {

@@ -26,6 +26,8 @@ type volumes struct {
 	attached []attachment
 	// disks are volumes that pods of one node cannot share.
 	disks []disk
+	// hosts are the host names of the nodes on whose disks bound volumes are.
+	hosts []string
 }
 
 // boundVolume is where a volume can be reached from.

@@ -7,25 +7,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // hostsOf returns the host names of the nodes on whose disks the volume's data are,
-// none if they are elsewhere or there are none: provisioners of local volumes, such as
-// k3s' local-path, tie theirs to the node by its host name. Nothing was written yet to
-// a volume that no claim has had.
+// none if they are elsewhere or there are none: nothing was written yet to a volume that
+// no claim has had.
 func hostsOf(pv *corev1.PersistentVolume) []string {
-	if pv.Status.Phase == corev1.VolumePending || pv.Status.Phase == corev1.VolumeAvailable || pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+	if pv.Status.Phase == corev1.VolumePending || pv.Status.Phase == corev1.VolumeAvailable {
 		return nil
 	}
-	var hosts []string
-	for _, term := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
-		for _, e := range term.MatchExpressions {
-			if e.Key == corev1.LabelHostname && e.Operator == corev1.NodeSelectorOpIn {
-				hosts = append(hosts, e.Values...)
-			}
-		}
-	}
-	return hosts
+	return fit.HostsOf(pv)
 }
 
 // hostOf is the host name by which local volumes know the node.

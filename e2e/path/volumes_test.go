@@ -30,7 +30,7 @@ func TestVolumes(t *testing.T) {
 	w.submit(w.pod("first", "5", 0))
 	w.phase("first", corev1.PodRunning)
 	w.submit(w.using("lost", elsewhere))
-	w.waits("lost", "NoPoolFits", "")
+	w.waits("lost", "NoPoolFits", "a volume cannot be reached")
 	w.register(w.get("first").Spec.NodeName)
 
 	w.submit(w.using("second", disk))
@@ -53,7 +53,7 @@ func TestVolumes(t *testing.T) {
 
 	local := w.claim("local", corev1.LabelHostname, node)
 	w.submit(w.using("third", local))
-	w.waits("third", "NoPoolFits", "")
+	w.waits("third", "NoPoolFits", "waiting for room on node "+node)
 	w.delete("second")
 	if got := w.phase("third", corev1.PodRunning).Spec.NodeName; got != node {
 		t.Errorf("it runs on node %s, want %s, where its volume is", got, node)
