@@ -84,7 +84,7 @@ type NodeShape struct {
 	Labels      map[string]string   `json:"labels,omitempty"`
 	Taints      []corev1.Taint      `json:"taints,omitempty"`
 	Allocatable corev1.ResourceList `json:"allocatable"`
-	// Volumes is what its volume drivers say, nil while they have said nothing.
+	// Volumes is what its volume drivers say, nil while that is unknown.
 	Volumes *VolumeDrivers `json:"volumes,omitempty"`
 }
 

@@ -19,7 +19,7 @@ const (
 )
 
 // disks are claims, each bound to a disk of its name in the zone, or on the node, that
-// the name begins with.
+// the name begins with, or anywhere.
 type disks struct{ fit.Objects }
 
 func (disks) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
@@ -37,16 +37,24 @@ func (disks) Volume(name string) *corev1.PersistentVolume {
 	if strings.HasPrefix(where, "node-") {
 		key = corev1.LabelHostname
 	}
-	return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+	pv := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
 		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: diskDriver, VolumeHandle: name}},
 		NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 			MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{where}}},
 		}}}},
 	}}
+	if where == "anywhere" {
+		pv.Spec.NodeAffinity = nil
+	}
+	return pv
 }
 
 func (disks) StorageClass(string) *storagev1.StorageClass { return nil }
-func (disks) Driver(string) *storagev1.CSIDriver          { return nil }
+
+// Driver keeps pods off nodes where it has not registered.
+func (disks) Driver(string) *storagev1.CSIDriver {
+	return &storagev1.CSIDriver{Spec: storagev1.CSIDriverSpec{PreventPodSchedulingIfMissing: new(true)}}
+}
 
 // withDisk gives the pod a claim of that name.
 func withDisk(name string) func(*Pod) {
@@ -83,9 +91,18 @@ func TestVolumes(t *testing.T) {
 		}}, changes...)...)
 	}
 	hasDriver := func(n *Node) { registered(8, "w-1")(&n.Labels, &n.CSI) }
+	drivers := func(csi *fit.CSI) func(*PoolState) { return func(p *PoolState) { p.Shape.CSI = csi } }
 	scenarios{
 		"a machine is bought where the disk is": {
 			in:   snapshot(pools(poolOf("agents", 0, attaching(8, "w-1"))), nil, pod("p", 1, withDisk("w-1/data"))),
+			want: []string{"grow agents from 0 to 1", "p waits: MachinesComing"},
+		},
+		"none is bought without the driver": {
+			in:   snapshot(pools(poolOf("agents", 0, drivers(&fit.CSI{}))), nil, pod("p", 1, withDisk("anywhere/data"))),
+			want: []string{"p waits: NoPoolFits"},
+		},
+		"one is bought where no driver is known yet": {
+			in:   snapshot(pools(poolOf("agents", 0, drivers(&fit.CSI{Unknown: true}))), nil, pod("p", 1, withDisk("anywhere/data"))),
 			want: []string{"grow agents from 0 to 1", "p waits: MachinesComing"},
 		},
 		"none is bought elsewhere": {

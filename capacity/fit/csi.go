@@ -11,6 +11,9 @@ import (
 
 // CSI is what the volume drivers of a node say.
 type CSI struct {
+	// Unknown is true for a machine of which nobody knows yet which drivers it will
+	// have: none is missing.
+	Unknown bool
 	// Limits is how many volumes each driver can attach, Unlimited where it
 	// does not say.
 	Limits map[string]int
@@ -64,7 +67,7 @@ func (c *CSI) has(driver string) bool {
 		return false
 	}
 	_, ok := c.Limits[driver]
-	return ok
+	return ok || c.Unknown
 }
 
 func (c *CSI) moved(plugin string) bool { return c != nil && plugin != "" && c.Moved.Has(plugin) }
@@ -74,7 +77,7 @@ func (c *CSI) Equal(other *CSI) bool {
 	if c == nil || other == nil {
 		return c == other
 	}
-	return maps.Equal(c.Limits, other.Limits) && c.Topology.Equal(other.Topology) && c.Moved.Equal(other.Moved) && maps.Equal(c.Attached, other.Attached)
+	return c.Unknown == other.Unknown && maps.Equal(c.Limits, other.Limits) && c.Topology.Equal(other.Topology) && c.Moved.Equal(other.Moved) && maps.Equal(c.Attached, other.Attached)
 }
 
 // Empty returns what the drivers say of such a node that has no volumes.
@@ -121,8 +124,11 @@ func (s Shape) WithDrivers(of *Shape) *Shape {
 	}
 	maps.Copy(labels, s.Labels)
 	s.Labels = labels
-	csi := CSI{Limits: maps.Clone(of.CSI.Limits), Topology: of.CSI.Topology, Moved: of.CSI.Moved}
+	csi := CSI{Unknown: of.CSI.Unknown, Limits: maps.Clone(of.CSI.Limits), Topology: of.CSI.Topology, Moved: of.CSI.Moved}
 	if own := s.CSI; own != nil {
+		if csi.Limits == nil {
+			csi.Limits = map[string]int{}
+		}
 		maps.Copy(csi.Limits, own.Limits)
 		csi.Topology, csi.Moved, csi.Attached = csi.Topology.Union(own.Topology), csi.Moved.Union(own.Moved), own.Attached
 	}

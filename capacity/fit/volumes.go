@@ -79,14 +79,11 @@ const (
 	whyOtherPlace = "a volume will be on another node"
 )
 
-// admits says why the volumes keep the pod off the node, whatever else is there. Which
-// drivers a machine will have that does not exist yet may not be known: then none is
-// missing.
+// admits says why the volumes keep the pod off the node, whatever else is there.
 func (v *volumes) admits(s *Shape, node *corev1.Node) string {
 	if v == nil {
 		return ""
 	}
-	unknown := s.CSI == nil && node.Name == unnamed
 	node.Name = "" // a volume's fields are matched against no name
 	for i := range v.bound {
 		reach := v.bound[i].reach
@@ -103,7 +100,7 @@ func (v *volumes) admits(s *Shape, node *corev1.Node) string {
 		return whyZone
 	}
 	for i := range v.attached {
-		if a := &v.attached[i]; a.needed && a.counts(s.CSI) && !s.CSI.has(a.driver) && !unknown {
+		if a := &v.attached[i]; a.needed && a.counts(s.CSI) && !s.CSI.has(a.driver) {
 			return whyDriver
 		}
 	}

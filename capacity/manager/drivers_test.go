@@ -44,6 +44,7 @@ func TestPoolsLearnVolumeDrivers(t *testing.T) {
 	known := func(limit int) *fit.CSI {
 		return &fit.CSI{Limits: map[string]int{diskDriver: limit}, Topology: sets.New(diskZone)}
 	}
+	unknown := &fit.CSI{Unknown: true}
 	volumes := &api.VolumeDrivers{Limits: map[string]int{diskDriver: 4}, Topology: []string{diskZone}}
 	for name, tc := range map[string]struct {
 		earlier *api.VolumeDrivers // as the leader before has published it, with zone w-2
@@ -53,9 +54,9 @@ func TestPoolsLearnVolumeDrivers(t *testing.T) {
 		want    *fit.CSI
 		zone    string
 	}{
-		"none has registered yet":              {node: zoned(""), csi: csiNode("agents000001")},
+		"none has registered yet":              {node: zoned(""), csi: csiNode("agents000001"), want: unknown},
 		"one has registered":                   {node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: known(8), zone: "w-1"},
-		"its label is yet to be seen":          {node: zoned(""), csi: csiNode("agents000001", disksOf(8, diskZone))},
+		"its label is yet to be seen":          {node: zoned(""), csi: csiNode("agents000001", disksOf(8, diskZone)), want: unknown},
 		"it says no limit":                     {node: zoned("w-1"), csi: csiNode("agents000001", storagev1.CSINodeDriver{Name: diskDriver, TopologyKeys: []string{diskZone}}), want: known(fit.Unlimited), zone: "w-1"},
 		"the next leader knows it":             {earlier: volumes, node: zoned(""), csi: csiNode("agents000001"), want: known(4), zone: "w-1"},
 		"it says something else now":           {earlier: volumes, node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: known(8), zone: "w-1"},

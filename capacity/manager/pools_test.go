@@ -343,7 +343,7 @@ func TestAListIsNotPutOff(t *testing.T) {
 
 func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 	inVirtualTime(t, &scriptedCloud{}, func(t *testing.T, p *pools) {
-		shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 7800, Memory: 1 << 34, Pods: 110}}
+		shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 7800, Memory: 1 << 34, Pods: 110}, CSI: &fit.CSI{Unknown: true}}
 		for _, boot := range []time.Duration{90 * time.Second, 70 * time.Second, 200 * time.Second} {
 			p.learn("agents", shape, boot)
 		}

@@ -24,7 +24,7 @@ import (
 )
 
 func TestPublishedStatus(t *testing.T) {
-	shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 32 << 30, Pods: 110}}
+	shape := &fit.Shape{Labels: map[string]string{"a": "b"}, Allocatable: fit.Resources{MilliCPU: 8000, Memory: 32 << 30, Pods: 110}, CSI: &fit.CSI{Unknown: true}}
 	daemon := &fit.Class{ID: "d", Requests: fit.Resources{MilliCPU: 500, Pods: 1}}
 	list := func(cpu, memory, pods string) corev1.ResourceList {
 		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourcePods: resource.MustParse(pods), corev1.ResourceEphemeralStorage: *resource.NewQuantity(0, resource.BinarySI)}

@@ -53,7 +53,7 @@ func shapeFromCloud(pool capacity.Pool) *fit.Shape {
 		api.PoolLabel:          pool.Name,
 	}
 	maps.Copy(labels, pool.Settings.Labels)
-	return &fit.Shape{Labels: labels, Taints: pool.Settings.Taints, Allocatable: fit.ResourcesOf(resources)}
+	return &fit.Shape{Labels: labels, Taints: pool.Settings.Taints, Allocatable: fit.ResourcesOf(resources), CSI: &fit.CSI{Unknown: true}}
 }
 
 // fromHardware is what a node on the hardware offers, by the rule above.
@@ -78,7 +78,7 @@ func shapeFromNode(n *capacity.Node, pool string) *fit.Shape {
 	taints := slices.DeleteFunc(slices.Clone(n.Taints), func(t corev1.Taint) bool {
 		return api.IsOurs(t.Key) || strings.HasPrefix(t.Key, conditionTaints)
 	})
-	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable}
+	return &fit.Shape{Labels: labels, Taints: taints, Allocatable: n.Allocatable, CSI: &fit.CSI{Unknown: true}}
 }
 
 // driversOf is what the volume drivers of the pool's next machine will say, judged by a
@@ -101,16 +101,20 @@ func commonLabels(n *capacity.Node, labels map[string]string) map[string]string 
 
 // publishedShape is what the next leader is to know of the shape.
 func publishedShape(s *fit.Shape) *api.NodeShape {
-	published := &api.NodeShape{Labels: s.Labels, Taints: s.Taints, Allocatable: s.Allocatable.List()}
-	if s.CSI != nil {
-		published.Volumes = &api.VolumeDrivers{Limits: s.CSI.Limits, Topology: sets.List(s.CSI.Topology), Moved: sets.List(s.CSI.Moved)}
+	published := &api.NodeShape{Labels: s.Labels, Taints: s.Taints, Allocatable: s.Allocatable.List(), Volumes: &api.VolumeDrivers{}}
+	switch csi := s.CSI; {
+	case csi == nil:
+	case csi.Unknown:
+		published.Volumes = nil
+	default:
+		published.Volumes = &api.VolumeDrivers{Limits: csi.Limits, Topology: sets.List(csi.Topology), Moved: sets.List(csi.Moved)}
 	}
 	return published
 }
 
 // restoredShape is the shape that was published.
 func restoredShape(published *api.NodeShape) *fit.Shape {
-	s := &fit.Shape{Labels: published.Labels, Taints: published.Taints, Allocatable: fit.ResourcesOf(published.Allocatable)}
+	s := &fit.Shape{Labels: published.Labels, Taints: published.Taints, Allocatable: fit.ResourcesOf(published.Allocatable), CSI: &fit.CSI{Unknown: true}}
 	if v := published.Volumes; v != nil {
 		s.CSI = &fit.CSI{Limits: v.Limits, Topology: sets.New(v.Topology...), Moved: sets.New(v.Moved...)}
 	}
