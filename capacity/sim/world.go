@@ -201,8 +201,13 @@ var (
 
 // plain leaves out of a text what differs in another run of the seed.
 func (w *World) plain(text string) string {
-	text = proofName.ReplaceAllString(text, "fence-proof")
-	return strings.ReplaceAll(fenceToken.ReplaceAllString(text, "token=TOKEN"), w.identity, "ID")
+	if strings.Contains(text, "fence-proof-") { // most texts have none of them
+		text = proofName.ReplaceAllString(text, "fence-proof")
+	}
+	if strings.Contains(text, "token=") {
+		text = fenceToken.ReplaceAllString(text, "token=TOKEN")
+	}
+	return strings.ReplaceAll(text, w.identity, "ID")
 }
 
 // heard takes a line from a process's goroutine.
