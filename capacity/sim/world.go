@@ -66,6 +66,7 @@ type World struct {
 	reported      map[types.UID]time.Time // when a node last said what is announced for it
 	bound         map[types.UID]time.Time // when pods were bound
 	lost          map[types.UID]bool      // pods that went with a machine that Azure took
+	restarted     time.Time               // when a restart, of whatever kind, was committed last
 	unjoined      map[string][]time.Time  // when machines of a pool went that had not joined
 	doomed        map[string]bool         // machines, by VMID, whose end or restart was committed
 	byHand        bool                    // what happens in Azure right now is a person's doing
