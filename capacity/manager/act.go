@@ -109,9 +109,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	pod := cached.DeepCopy()
 	pod.Status.NominatedNodeName = r.Node
 	setCondition(pod, api.CapacityCondition, corev1.ConditionTrue, "Released", text, m.now())
-	err := m.write("nominate", func() error {
-		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
-	})
+	err := m.write("nominate", func() error { return m.patchStatus(ctx, cached, pod) })
 	if err != nil {
 		m.store.letGo(cached.UID)
 		m.report(err, "cannot nominate a node for the pod", "pod", r.Pod, "node", r.Node)
@@ -126,7 +124,10 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	}
 	keepToPool(pod, pool)
 	err = m.write("ungate", func() error {
-		return m.client.Patch(ctx, pod, client.StrategicMergeFrom(gated, client.MergeFromWithOptimisticLock{}))
+		before, after := &corev1.Pod{ObjectMeta: gated.ObjectMeta}, &corev1.Pod{ObjectMeta: pod.ObjectMeta}
+		before.Spec.SchedulingGates, after.Spec.SchedulingGates = gated.Spec.SchedulingGates, pod.Spec.SchedulingGates
+		before.Spec.NodeSelector, after.Spec.NodeSelector = gated.Spec.NodeSelector, pod.Spec.NodeSelector
+		return m.client.Patch(ctx, after, client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{}))
 	})
 	switch {
 	case refused(err):
@@ -142,6 +143,18 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	m.log.Info("released pod", "pod", r.Pod, "node", r.Node, "waited", m.now().Sub(pod.CreationTimestamp.Time).Round(time.Second).String())
 	m.say(pod, corev1.EventTypeNormal, "Released", "Release", "%s", text)
 	return nil
+}
+
+// patchStatus writes what has changed of the pod's status, and makes it the pod that
+// the API server answers with. To look for changes in all of it as well, a pod as
+// JSON twice, would take most of the time.
+func (m *Manager) patchStatus(ctx context.Context, cached, pod *corev1.Pod) error {
+	before, after := &corev1.Pod{ObjectMeta: cached.ObjectMeta, Status: cached.Status}, &corev1.Pod{ObjectMeta: pod.ObjectMeta, Status: pod.Status}
+	err := m.client.Status().Patch(ctx, after, client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{}))
+	if err == nil {
+		*pod = *after
+	}
+	return err
 }
 
 // keepToPool keeps a pod that asks for a pool on that pool's nodes: to the
@@ -170,9 +183,7 @@ func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Re
 		// Once the others have ended and are gone no later leader could know.
 		setCondition(pod, api.GangStartedCondition, corev1.ConditionTrue, "Released", "other pods of the gang have been released", m.now())
 	}
-	err := m.write("explain", func() error {
-		return m.client.Status().Patch(ctx, pod, client.StrategicMergeFrom(cached, client.MergeFromWithOptimisticLock{}))
-	})
+	err := m.write("explain", func() error { return m.patchStatus(ctx, cached, pod) })
 	if err != nil {
 		m.report(err, "cannot write why the pod waits", "pod", r.Pod)
 		return err

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -98,8 +97,7 @@ func (m *Manager) patchApproval(ctx context.Context, told *corev1.Node, i api.In
 	})
 	node := told.DeepCopy()
 	metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.ApprovedAnnotation, api.EncodeInterruptions(append(approved, i)))
-	err := m.client.Patch(ctx, node, client.MergeFromWithOptions(told, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
+	if err := m.patchNode(ctx, told, node); err != nil {
 		return fmt.Errorf("approve %s %s on node %s: %w", i.Type, i.ID, told.Name, err)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
@@ -99,9 +98,7 @@ func (m *Manager) record(ctx context.Context, machines []doomed, change func(*ap
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
 		var err error
 		if node.Annotations[api.RestartingAnnotation] != d.node.Annotations[api.RestartingAnnotation] {
-			err = m.write("record-request", func() error {
-				return m.client.Patch(ctx, node, client.MergeFromWithOptions(d.node, client.MergeFromWithOptimisticLock{}))
-			})
+			err = m.write("record-request", func() error { return m.patchNode(ctx, d.node, node) })
 		}
 		switch {
 		case err == nil:
@@ -132,9 +129,7 @@ func (m *Manager) amend(ctx context.Context, d doomed, change func(*api.Restart)
 		node, r := live.DeepCopy(), *api.RestartOf(live)
 		change(&r)
 		metav1.SetMetaDataAnnotation(&node.ObjectMeta, api.RestartingAnnotation, r.Encode())
-		return m.write("record-restart", func() error {
-			return m.client.Patch(ctx, node, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{}))
-		})
+		return m.write("record-restart", func() error { return m.patchNode(ctx, live, node) })
 	})
 	if err != nil {
 		return fmt.Errorf("record on node %s what the cloud has done: %w", d.Node, err)

@@ -102,14 +102,24 @@ func (m *Manager) perform(ctx context.Context, node *corev1.Node, s capacity.Ste
 func (m *Manager) patch(ctx context.Context, cached *corev1.Node, s capacity.Step, change func(*corev1.Node)) error {
 	node := cached.DeepCopy()
 	change(node)
-	err := m.write(string(s.Kind), func() error {
-		return m.client.Patch(ctx, node, client.MergeFromWithOptions(cached, client.MergeFromWithOptimisticLock{}))
-	})
+	err := m.write(string(s.Kind), func() error { return m.patchNode(ctx, cached, node) })
 	if err != nil {
 		return fmt.Errorf("%s node %s: %w", s.Kind, s.Node, err)
 	}
 	m.told(node, s)
 	return nil
+}
+
+// patchNode writes what has changed of the node if it still has that version, and
+// makes it the node that the API server answers with. What the kubelet reports is
+// never changed here, and is most of it.
+func (m *Manager) patchNode(ctx context.Context, cached, node *corev1.Node) error {
+	before, after := &corev1.Node{ObjectMeta: cached.ObjectMeta, Spec: cached.Spec}, &corev1.Node{ObjectMeta: node.ObjectMeta, Spec: node.Spec}
+	err := m.client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err == nil {
+		*node = *after
+	}
+	return err
 }
 
 // told logs a step that was taken, and records an event for all but the

@@ -89,7 +89,7 @@ func (w *World) checkCommit(before, after *corev1.Node) {
 	switch {
 	case committed(api.DeletingAnnotation):
 	case committed(api.RestartingAnnotation):
-		what = "restart"
+		what, w.restarted = "restart", time.Now()
 	case before != nil && api.RestartOf(before) != nil && after != nil && api.RestartOf(after) == nil && after.Annotations[api.DeletingAnnotation] == "":
 		delete(w.doomed, before.Annotations[api.VMIDAnnotation]) // it is back
 		return
@@ -238,10 +238,17 @@ const (
 	mostRepairs  = 4
 )
 
-// allJoined reports whether every machine has become a node.
+// startingLeft reports whether a node that is ready still has the startup taint.
+func (w *World) startingLeft() bool {
+	return slices.ContainsFunc(cluster.All[*corev1.Node](w.Cluster.Store), func(node *corev1.Node) bool {
+		return cluster.Ready(node) && slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == api.StartupTaint })
+	})
+}
+
+// allJoined reports whether every machine is a node. One that was reimaged joins anew.
 func (w *World) allJoined() bool {
 	for _, vm := range w.Cloud.VMs() {
-		if !w.Cluster.Joined(vm) {
+		if w.Cluster.NodeOf(vm) == nil {
 			return false
 		}
 	}

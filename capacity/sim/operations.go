@@ -12,7 +12,7 @@ var operations = regexp.MustCompile("/virtualMachineScaleSets/([^/]+)/(delete|re
 
 // checkOperation makes sure that a machine whose end or restart was committed is
 // not mistaken for another one that has its instance ID now: before each request
-// the process reads whose the IDs are. Machines that never joined are given up
+// is sent the process reads whose the IDs are. Machines that never joined are given up
 // without a commitment, but not that early.
 func (w *World) checkOperation(c *call) {
 	path := operations.FindStringSubmatch(c.http.URL.Path)
@@ -27,7 +27,7 @@ func (w *World) checkOperation(c *call) {
 	var request struct{ InstanceIDs []string }
 	decode(c.body, &request)
 	for _, vm := range w.Cloud.VMs() {
-		known := vm.Created.Before(c.from.listed[set]) && time.Since(vm.Created) < youngest
+		known := vm.Created.Before(c.listed[set]) && time.Since(vm.Created) < youngest
 		if vm.Set == set && slices.Contains(request.InstanceIDs, vm.InstanceID) && known && !w.doomed[vm.VMID] {
 			w.fail("%s was asked of machine %s of %s, although nobody had committed it", operation, vm.InstanceID, set)
 		}

@@ -206,6 +206,9 @@ type call struct {
 	from *process
 	http *http.Request
 	body []byte
+	// listed is when its process had listed the machines of a set last when it was
+	// sent.
+	listed map[string]time.Time
 
 	// released are the pods that it let through the gate, and unknown is true
 	// once the process will never know.

@@ -28,6 +28,9 @@ const (
 	// longestOperation is how long a manager waits at most for what Azure makes of
 	// a request.
 	longestOperation = 31 * time.Minute
+	// onItsWay is how long a machine waits that joins after it was given up: its
+	// deletion may be on its way. Source: docs/azure-errors.md, "Machines that are no good".
+	onItsWay = 15 * time.Minute
 	// patience is how long a machine may stay beyond its idle time once nothing
 	// is left to do: a step that failed waits for its turn, the fence settles,
 	// and requests take their time.
@@ -57,8 +60,14 @@ func Run(seed uint64, faulty, log bool) (Result, error) {
 	w.await("all machines have joined or are gone", giveUp+patience, w.allJoined)
 	settled := func() bool { return w.machinesLeft() == "" && w.residue() == "" && w.allJoined() }
 	w.await("idle machines are gone", w.plan.longestIdle(w.slowestBoot)+patience, settled)
+	if again := w.plan.longestIdle(w.slowestBoot) + w.slowestBoot + patience; !settled() && time.Since(w.restarted) < again {
+		w.await("machines that were restarted meanwhile are idle and gone, too", again, settled)
+	}
 	if w.outdatedLeft() {
 		w.await("machines of an earlier model are replaced", w.slowestBoot+manager.DefaultSettle+2*patience, settled)
+	}
+	if w.startingLeft() {
+		w.await("machines that joined although they were given up serve or go", onItsWay+w.plan.longestIdle(w.slowestBoot)+patience, settled)
 	}
 	if w.repairsUsedUp() {
 		w.await("pools with machines that did not join buy again", repairMemory, settled)

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ var (
 	seeds = flag.Int("seeds", 200, "how many seeds to run")
 	seed  = flag.Uint64("seed", 0, "run this seed alone and show its log; 0 for none")
 	first = flag.Uint64("first", 1, "the first of the seeds")
+	step  = flag.Uint64("step", 0, "run every so many-th seed, in this very process; 0 for all, in a process for each core")
 )
 
 // TestMain has garbage collected by its amount: the worlds are small and short.
@@ -26,14 +29,39 @@ func TestMain(m *testing.M) {
 
 // TestSeeds breaks no promise, whatever happens.
 func TestSeeds(t *testing.T) {
-	if *seed != 0 {
+	switch {
+	case *seed != 0:
 		check(t, *seed, true)
 		return
+	case *step == 0:
+		inProcesses(t, runtime.NumCPU())
+		return
 	}
-	for s := *first; s < *first+uint64(*seeds); s++ {
+	for s := *first; s < *first+uint64(*seeds); s += *step {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			t.Parallel()
 			check(t, s, false)
+		})
+	}
+}
+
+// inProcesses runs the seeds in n processes of one thread each. The goroutines of a
+// seed take turns: with a second thread each turn would wake that one for nothing,
+// which takes a third of the time.
+func inProcesses(t *testing.T, n int) {
+	left := time.Duration(0) // for ever
+	if deadline, ok := t.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	for i := range n {
+		t.Run(fmt.Sprintf("every %d from %d", n, *first+uint64(i)), func(t *testing.T) {
+			t.Parallel()
+			own := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSeeds$", "-test.timeout="+left.String(),
+				fmt.Sprintf("-first=%d", *first+uint64(i)), fmt.Sprintf("-seeds=%d", *seeds-i), fmt.Sprintf("-step=%d", n))
+			own.Env = append(os.Environ(), "GOMAXPROCS=1")
+			if out, err := own.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
 		})
 	}
 }

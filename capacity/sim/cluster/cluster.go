@@ -91,7 +91,7 @@ const RunTimeAnnotation = "simulation/run-time"
 func New(l *loop.Loop, hosts ...string) *Cluster {
 	c := &Cluster{
 		Loop:     l,
-		Store:    &Store{objects: map[key]client.Object{}},
+		Store:    newStore(),
 		Admit:    func(*corev1.Pod) {},
 		Hang:     func(emulator.VM) time.Duration { return 0 },
 		kubelets: map[string]*kubelet{},

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,15 +49,20 @@ func decode(body []byte, kind schema.GroupVersionKind, o runtime.Object) error {
 	return nil
 }
 
-// patched returns a copy of the object with the patch in it.
+// patched returns the object with the patch in it. What the patch does not touch
+// is not copied.
 func patched(o client.Object, kind types.PatchType, patch []byte) (client.Object, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, err
-	}
 	var changes map[string]any
 	if err := json.Unmarshal(patch, &changes); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	changed := func(part string) bool { return changes[part] != nil }
+	unchanged := func(part string) bool { return changes[part] == nil }
+	touched := newLike(o)
+	copyParts(touched, o, changed)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(touched)
+	if err != nil {
+		return nil, err
 	}
 	switch kind {
 	case types.MergePatchType:
@@ -73,7 +79,20 @@ func patched(o client.Object, kind types.PatchType, patch []byte) (client.Object
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, after); err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
+	copyParts(after, o, unchanged)
 	return after, nil
+}
+
+// copyParts copies those parts of an object, such as metadata or status, that are
+// wanted.
+func copyParts(to, from client.Object, wanted func(part string) bool) {
+	source, target := reflect.ValueOf(from).Elem(), reflect.ValueOf(to).Elem()
+	for i := range source.NumField() {
+		part, _, _ := strings.Cut(source.Type().Field(i).Tag.Get("json"), ",")
+		if wanted(part) {
+			target.Field(i).Set(source.Field(i))
+		}
+	}
 }
 
 // merge changes an object by a merge patch. Source: RFC 7396.
@@ -97,12 +116,8 @@ func merge(object, patch map[string]any) {
 }
 
 // newLike returns a new object of the object's type.
-func newLike(o runtime.Object) client.Object {
-	fresh, err := clientgoscheme.Scheme.New(kind(o))
-	if err != nil {
-		panic(fmt.Sprintf("new %T: %v", o, err)) // it is of the scheme
-	}
-	return fresh.(client.Object)
+func newLike(o client.Object) client.Object {
+	return reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
 }
 
 // success is what the API server answers to a request that returns no object.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -22,6 +21,7 @@ import (
 // follow.
 type Informer struct {
 	toolscache.Indexer
+	list     list // what the indexer holds
 	handlers []toolscache.ResourceEventHandler
 	seen     time.Time // when the last change that is under way will be seen
 	stopped  bool
@@ -33,8 +33,8 @@ var _ cache.Informer = (*Informer)(nil)
 // drawn anew for each change.
 func (c *Cluster) follow(kind string, delay *Delay) *Informer {
 	i := &Informer{Indexer: toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{})}
-	for _, o := range c.Store.list(kind) {
-		_ = i.Add(o) // an object of the store has a key
+	for _, o := range c.Store.lists[kind] {
+		i.hold(o)
 	}
 	c.Store.Watch(func(e Event) {
 		if i.stopped || keyOf(e.Object()).kind != kind {
@@ -60,8 +60,9 @@ func (i *Informer) see(e Event) {
 	old, had, _ := i.Get(e.Object())
 	if e.New == nil {
 		_ = i.Delete(e.Old)
+		i.list = i.list.without(e.Old)
 	} else {
-		_ = i.Add(e.New)
+		i.hold(e.New)
 	}
 	for _, h := range i.handlers {
 		switch {
@@ -76,20 +77,18 @@ func (i *Informer) see(e Event) {
 	}
 }
 
-// held returns what the informer has seen, in the order of the names.
-func held[T client.Object](i *Informer) []T {
-	var all []T
-	for _, o := range i.List() {
-		all = append(all, o.(T))
-	}
-	slices.SortFunc(all, func(a, b T) int { return compareNames(a, b) })
-	return all
+func (i *Informer) hold(o client.Object) {
+	_ = i.Add(o) // an object of the store has a key
+	i.list = i.list.with(o)
 }
+
+// held returns what the informer has seen, in the order of the names.
+func held[T client.Object](i *Informer) []T { return all[T](i.list) }
 
 // AddEventHandler implements cache.Informer.
 func (i *Informer) AddEventHandler(h toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error) {
 	i.handlers = append(i.handlers, h)
-	for _, o := range i.List() {
+	for _, o := range i.list {
 		h.OnAdd(o, true)
 	}
 	return i, nil

@@ -142,7 +142,7 @@ func (s *Server) list(r request) (runtime.Object, error) {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	var items []runtime.Object
-	for _, o := range s.cluster.Store.list(r.gvk.Kind) {
+	for _, o := range s.cluster.Store.lists[r.gvk.Kind] {
 		if (r.name.Namespace == "" || r.name.Namespace == o.GetNamespace()) &&
 			byLabel.Matches(labels.Set(o.GetLabels())) && byField.Matches(fieldsOf(o)) {
 			items = append(items, typed(o, r.gvk))
@@ -218,10 +218,10 @@ func keepRest(old, o client.Object, sub string) error {
 	case *corev1.Pod:
 		old := old.(*corev1.Pod)
 		if sub == "status" {
-			o.Spec = *old.Spec.DeepCopy()
+			o.Spec = old.Spec
 			return nil
 		}
-		o.Status = *old.Status.DeepCopy()
+		o.Status = old.Status
 		for _, gate := range o.Spec.SchedulingGates {
 			if !hasGate(old, gate.Name) {
 				return apierrors.NewInvalid(kind(o).GroupKind(), o.Name, nil)
@@ -230,9 +230,9 @@ func keepRest(old, o client.Object, sub string) error {
 	case *corev1.Node:
 		old := old.(*corev1.Node)
 		if sub == "status" {
-			o.Spec = *old.Spec.DeepCopy()
+			o.Spec = old.Spec
 		} else {
-			o.Status = *old.Status.DeepCopy()
+			o.Status = old.Status
 		}
 	}
 	return nil
@@ -306,9 +306,10 @@ func preconditions(p *metav1.Preconditions, o client.Object) error {
 	return nil
 }
 
-// typed returns a copy of the object that says of which kind it is.
+// typed returns a copy of the object, for an answer, that says of which kind it is.
 func typed(o client.Object, gvk schema.GroupVersionKind) client.Object {
-	o = o.DeepCopyObject().(client.Object)
-	o.GetObjectKind().SetGroupVersionKind(gvk)
-	return o
+	said := newLike(o)
+	copyParts(said, o, func(string) bool { return true })
+	said.GetObjectKind().SetGroupVersionKind(gvk)
+	return said
 }

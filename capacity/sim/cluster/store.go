@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -49,7 +47,23 @@ func Kinds() []schema.GroupVersionKind {
 	return all
 }
 
+// known are the kinds by the objects' types.
+var known = func() map[reflect.Type]schema.GroupVersionKind {
+	m := map[reflect.Type]schema.GroupVersionKind{}
+	for _, o := range kinds {
+		m[reflect.TypeOf(o)] = kindInScheme(o)
+	}
+	return m
+}()
+
 func kind(o runtime.Object) schema.GroupVersionKind {
+	if gvk, ok := known[reflect.TypeOf(o)]; ok {
+		return gvk
+	}
+	return kindInScheme(o) // a list's
+}
+
+func kindInScheme(o runtime.Object) schema.GroupVersionKind {
 	gvks, _, err := clientgoscheme.Scheme.ObjectKinds(o)
 	if err != nil {
 		panic(fmt.Sprintf("the simulated cluster does not know %T: %v", o, err))
@@ -89,7 +103,12 @@ type Store struct {
 	version int64
 	uids    int64
 	objects map[key]client.Object
+	lists   map[string]list // by kind
 	watches []func(Event)
+}
+
+func newStore() *Store {
+	return &Store{objects: map[key]client.Object{}, lists: map[string]list{}}
 }
 
 // Watch calls f after every change, at once.
@@ -97,37 +116,15 @@ func (s *Store) Watch(f func(Event)) { s.watches = append(s.watches, f) }
 
 // Get returns the object of that type and name, nil if there is none.
 func Get[T client.Object](s *Store, namespace, name string) T {
-	o, _ := s.objects[key{kind(newOf[T]()).Kind, types.NamespacedName{Namespace: namespace, Name: name}}].(T)
+	var like T
+	o, _ := s.objects[key{kind(like).Kind, types.NamespacedName{Namespace: namespace, Name: name}}].(T)
 	return o
 }
 
 // All returns the objects of the type, in the order of their names.
 func All[T client.Object](s *Store) []T {
-	var all []T
-	for _, o := range s.list(kind(newOf[T]()).Kind) {
-		all = append(all, o.(T))
-	}
-	return all
-}
-
-func newOf[T client.Object]() T {
-	for _, o := range kinds {
-		if t, ok := o.(T); ok {
-			return t
-		}
-	}
-	panic("unknown kind")
-}
-
-func (s *Store) list(kind string) []client.Object {
-	var all []client.Object
-	for k, o := range s.objects {
-		if k.kind == kind {
-			all = append(all, o)
-		}
-	}
-	slices.SortFunc(all, compareNames)
-	return all
+	var like T
+	return all[T](s.lists[kind(like).Kind])
 }
 
 // Create adds the object, which is the store's from then on.
@@ -170,6 +167,7 @@ func (s *Store) Delete(by string, o client.Object) error {
 	}
 	s.version++
 	delete(s.objects, k)
+	s.lists[k.kind] = s.lists[k.kind].without(old)
 	s.tell(Event{Old: old, By: by})
 	return nil
 }
@@ -179,6 +177,7 @@ func (s *Store) put(k key, o client.Object) {
 	o.SetResourceVersion(strconv.FormatInt(s.version, 10))
 	o.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	s.objects[k] = o
+	s.lists[k.kind] = s.lists[k.kind].with(o)
 }
 
 func (s *Store) tell(e Event) {
@@ -189,8 +188,4 @@ func (s *Store) tell(e Event) {
 
 func notFound(k key) error {
 	return apierrors.NewNotFound(schema.GroupResource{Resource: k.kind}, k.Name)
-}
-
-func compareNames(a, b client.Object) int {
-	return cmp.Or(strings.Compare(a.GetNamespace(), b.GetNamespace()), strings.Compare(a.GetName(), b.GetName()))
 }
