@@ -134,7 +134,7 @@ func TestReimagedMachinesAreWatched(t *testing.T) {
 		watched(p, reimaged, "when its old node is gone")
 
 		next := newPools(cloud, time.Now, logr.Discard(), func() {})
-		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		next.restore(shownShapes{}.status(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
 		watched(next, reimaged, "by the next leader")
 
 		p.setNodes(nil, false, claims(testVMID, "agents000002"), nil)
@@ -149,7 +149,7 @@ func TestRepairsAreRememberedForAnHour(t *testing.T) {
 		p.repaired("agents", "vm-3")
 		p.learnTaint("agents", true)
 		next := newPools(p.cloud, time.Now, p.log, p.changed)
-		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		next.restore(shownShapes{}.status(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
 		next.refresh(t.Context())
 		if got := agents(t, next); len(got.Repairs) != 3 || !got.Tainted {
 			t.Errorf("the next leader knows of %d repairs, joins tainted: %t; want 3 and true", len(got.Repairs), got.Tainted)
