@@ -86,6 +86,7 @@ func TestDocumentedRights(t *testing.T) {
 			}
 		})
 	}
+	u.types("resume") // whichever came last
 	u.ends("works")
 	u.atRest()
 }
