@@ -24,7 +24,9 @@ type Status struct {
 }
 
 // ParseStatus reads what the leader published. A ConfigMap without a status is
-// one that nobody has published in yet, not an error.
+// one that nobody has published in yet, not an error. With an error it returns
+// what could be read all the same: another version may say one thing otherwise,
+// and what it has learned of the pools is still good.
 func ParseStatus(published *corev1.ConfigMap) (Status, error) {
 	var status Status
 	text := published.Data[StatusKey]
@@ -32,7 +34,7 @@ func ParseStatus(published *corev1.ConfigMap) (Status, error) {
 		return status, nil
 	}
 	if err := json.Unmarshal([]byte(text), &status); err != nil {
-		return Status{}, fmt.Errorf("ConfigMap %s, key %s: %w", StatusConfigMap, StatusKey, err)
+		return status, fmt.Errorf("ConfigMap %s, key %s: %w", StatusConfigMap, StatusKey, err)
 	}
 	return status, nil
 }

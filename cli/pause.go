@@ -26,10 +26,10 @@ func Pause(ctx context.Context, client kubernetes.Interface) (string, error) {
 		return "", err
 	}
 	const paused = "paused: nothing is bought, released or retired until tidegate resume; pods at the gate stay there"
-	if confirmed(ctx, client, true) {
-		return paused, nil
+	if why := unconfirmed(ctx, client, true); why != "" {
+		return paused + ". But " + why, nil
 	}
-	return paused + fmt.Sprintf(". The leader has not confirmed that within %s: tidegate status says whether there is one", confirmation), nil
+	return paused, nil
 }
 
 // Resume takes Pause back, waits until the leader says that it acts again, and
@@ -38,10 +38,10 @@ func Resume(ctx context.Context, client kubernetes.Interface) (string, error) {
 	if err := setObserveOnly(ctx, client, nil); err != nil {
 		return "", err
 	}
-	if confirmed(ctx, client, false) {
-		return "resumed", nil
+	if why := unconfirmed(ctx, client, false); why != "" {
+		return "resumed, but " + why, nil
 	}
-	return fmt.Sprintf("resumed, but the leader has not confirmed that within %s: tidegate status says whether there is one, or whether it runs with --observe-only", confirmation), nil
+	return "resumed", nil
 }
 
 // setObserveOnly sets the annotation, or removes it if the value is nil.
@@ -70,8 +70,9 @@ func setObserveOnly(ctx context.Context, client kubernetes.Interface, value any)
 	return nil
 }
 
-// confirmed waits for the leader's own word.
-func confirmed(ctx context.Context, client kubernetes.Interface, observeOnly bool) bool {
+// unconfirmed waits for the leader's own word, and says why there is none; "" if
+// there is.
+func unconfirmed(ctx context.Context, client kubernetes.Interface, observeOnly bool) string {
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, confirmation, true, func(ctx context.Context) (bool, error) {
 		published, err := readPublished(ctx, client)
 		if err != nil || published == nil {
@@ -80,5 +81,11 @@ func confirmed(ctx context.Context, client kubernetes.Interface, observeOnly boo
 		status, err := api.ParseStatus(published)
 		return status.ObserveOnly == observeOnly, err
 	})
-	return err == nil
+	switch {
+	case err == nil:
+		return ""
+	case wait.Interrupted(err):
+		return fmt.Sprintf("the leader has not confirmed that within %s: tidegate status says whether there is one, and whether it runs with --observe-only", confirmation)
+	}
+	return fmt.Sprintf("whether the leader has confirmed that is not known: %v", err)
 }

@@ -119,7 +119,7 @@ func New(o Options) *Manager {
 	m.progress = newProgress(m.now)
 	m.store = newStore(m.now)
 	m.pools = newPools(o.Cloud, m.now, o.Log, m.kick)
-	m.publisher = &publisher{client: o.Kubernetes}
+	m.publisher = &publisher{client: o.Kubernetes, shapes: shownShapes{}}
 	m.lanes = lanes{
 		cloud:   newDispatcher(16, m.kick),
 		nodes:   newDispatcher(8, m.kick),

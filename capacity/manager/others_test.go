@@ -172,7 +172,7 @@ func TestALoweredCapacityIsToldOfOnce(t *testing.T) {
 		t.Errorf("told %q, want it to say %q", told, want)
 	}
 	status := func(at time.Time) string {
-		return publishedStatus(capacity.Snapshot{Now: at, Pools: []capacity.PoolState{{Lowered: &capacity.Lowered{From: 5, To: 3, At: noon}}}}).Pools[0].Warning
+		return shownShapes{}.status(capacity.Snapshot{Now: at, Pools: []capacity.PoolState{{Lowered: &capacity.Lowered{From: 5, To: 3, At: noon}}}}).Pools[0].Warning
 	}
 	if !strings.Contains(status(noon.Add(time.Minute)), "from 5 to 3") || status(noon.Add(2*time.Hour)) != "" {
 		t.Errorf("the status says %q, and two hours later %q", status(noon.Add(time.Minute)), status(noon.Add(2*time.Hour)))

@@ -79,6 +79,7 @@ type poolState struct {
 	// watched are the VMIDs of machines that were listed while they were young, or
 	// were reimaged, and have been no ready nodes since, and when that was.
 	watched  map[string]time.Time
+	givenUp  []string // VMIDs of machines that are counted as given up
 	shortage shortage
 	learned  bool // the shape is that of a node of this cluster
 	boots    []time.Duration

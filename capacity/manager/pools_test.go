@@ -347,7 +347,7 @@ func TestWhatIsLearnedSurvivesTheLeader(t *testing.T) {
 		for _, boot := range []time.Duration{90 * time.Second, 70 * time.Second, 200 * time.Second} {
 			p.learn("agents", shape, boot)
 		}
-		status := publishedStatus(capacity.Snapshot{Pools: p.snapshot()})
+		status := shownShapes{}.status(capacity.Snapshot{Pools: p.snapshot()})
 
 		next := newPools(p.cloud, time.Now, logr.Discard(), func() {})
 		next.restore(status)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
+	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
 // warningKept is how long the status shows what somebody else did to a pool.
@@ -34,6 +36,7 @@ type publisher struct {
 	encoded map[string]string
 	status  api.Status
 	basis   Basis
+	shapes  shownShapes
 }
 
 // load reads what an earlier leader published; nothing is not an error. It
@@ -63,13 +66,13 @@ func (p *publisher) load(ctx context.Context) (api.Status, error) {
 // data is what is to be published, by key. While no pool is known those that
 // were known last stay: what was learned of them must not be lost.
 func (p *publisher) data(o *observation, problem error, givenUp map[string]metav1.Time) map[string]string {
-	status := publishedStatus(o.snapshot)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	status := p.shapes.status(o.snapshot)
 	status.ObserveOnly, status.GivenUp = o.observeOnly, givenUp
 	if problem != nil {
 		status.Problem = problem.Error()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if o.snapshot.PoolsUnknown != "" {
 		status.Pools = p.pools
 	}
@@ -147,8 +150,32 @@ func (m *Manager) publish(ctx context.Context, data map[string]string) error {
 	return err
 }
 
-// publishedStatus is what others need to know of the pools.
-func publishedStatus(s capacity.Snapshot) api.Status {
+// shownShapes are pools' shapes as they are published, by pool. To write them anew
+// for every plan, and to compare them, would cost as much as the plan.
+type shownShapes map[string]shownShape
+
+type shownShape struct {
+	of      *fit.Shape
+	daemons []*fit.Class // that take their part of it
+	offers  corev1.ResourceList
+	node    *api.NodeShape
+}
+
+// show returns the shape as it is published.
+func (m shownShapes) show(pool string, shape *fit.Shape, daemons []*fit.Class) shownShape {
+	shown := m[pool]
+	if shown.of != shape || !slices.Equal(shown.daemons, daemons) {
+		shown = shownShape{
+			of: shape, daemons: daemons, offers: shape.Offers(daemons).List(),
+			node: publishedShape(shape),
+		}
+		m[pool] = shown
+	}
+	return shown
+}
+
+// status is what others need to know of the pools.
+func (m shownShapes) status(s capacity.Snapshot) api.Status {
 	status := api.Status{Pools: []api.PoolStatus{}}
 	for i := range s.Pools {
 		p := &s.Pools[i]
@@ -179,8 +206,8 @@ func publishedStatus(s capacity.Snapshot) api.Status {
 			pool.Repairs = append(pool.Repairs, metav1.NewTime(t))
 		}
 		if p.Shape != nil {
-			pool.Offers = p.Shape.Offers(s.Daemons).List()
-			pool.Node = publishedShape(p.Shape)
+			shown := m.show(p.Name, p.Shape, s.Daemons)
+			pool.Offers, pool.Node = shown.offers, shown.node
 		}
 		status.Pools = append(status.Pools, pool)
 	}

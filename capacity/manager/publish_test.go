@@ -54,7 +54,7 @@ func TestPublishedStatus(t *testing.T) {
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := publishedStatus(capacity.Snapshot{Now: created, Pools: tc.pools, Daemons: []*fit.Class{daemon}})
+			got := shownShapes{}.status(capacity.Snapshot{Now: created, Pools: tc.pools, Daemons: []*fit.Class{daemon}})
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}

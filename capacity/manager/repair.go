@@ -102,15 +102,22 @@ func (p *pools) learnTaint(pool string, tainted bool) {
 	p.update(pool, func(s *poolState) { s.Tainted = tainted })
 }
 
-// repaired records that so many machines were given up.
-func (p *pools) repaired(pool string, machines int) {
+// repaired records that the machines with these VMIDs are given up, and returns how
+// many of them were not before: it may take more than one attempt.
+func (p *pools) repaired(pool string, vmids ...string) (news int) {
 	p.update(pool, func(s *poolState) {
+		vmids = slices.DeleteFunc(vmids, func(vmid string) bool { return slices.Contains(s.givenUp, vmid) })
+		news = len(vmids)
+		s.givenUp = append(slices.DeleteFunc(s.givenUp, func(vmid string) bool {
+			return !slices.ContainsFunc(s.Instances, func(i capacity.Instance) bool { return i.VMID == vmid })
+		}), vmids...)
 		repairs := slices.Clone(s.RecentRepairs(p.now()))
-		for range machines {
+		for range news {
 			repairs = append(repairs, p.now())
 		}
 		s.Repairs = repairs
 	})
+	return news
 }
 
 // repairActions delete machines that never became nodes, those of a pool
@@ -213,8 +220,11 @@ func (m *Manager) repair(ctx context.Context, pool string, repairs []capacity.Re
 		failed(err)
 		return fmt.Errorf("give up %d machines of %s: %w", len(refs), pool, err)
 	}
-	m.pools.repaired(pool, len(repairs))
-	m.metrics.repaired.WithLabelValues(pool).Add(float64(len(repairs)))
+	var vmids []string
+	for _, r := range repairs {
+		vmids = append(vmids, r.Instance.VMID)
+	}
+	m.metrics.repaired.WithLabelValues(pool).Add(float64(m.pools.repaired(pool, vmids...)))
 	for _, r := range repairs {
 		m.log.Info("machine given up", "pool", pool, "instance", r.Instance.ID, "vmid", r.Instance.VMID, "why", r.Why)
 		m.say(statusObject(), corev1.EventTypeWarning, "MachineGivenUp", "Repair", "machine %s of %s is deleted: %s", r.Instance.ID, pool, r.Why)

@@ -134,7 +134,7 @@ func TestReimagedMachinesAreWatched(t *testing.T) {
 		watched(p, reimaged, "when its old node is gone")
 
 		next := newPools(cloud, time.Now, logr.Discard(), func() {})
-		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		next.restore(shownShapes{}.status(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
 		watched(next, reimaged, "by the next leader")
 
 		p.setNodes(nil, false, claims(testVMID, "agents000002"), nil)
@@ -144,20 +144,33 @@ func TestReimagedMachinesAreWatched(t *testing.T) {
 
 func TestRepairsAreRememberedForAnHour(t *testing.T) {
 	inVirtualTime(t, &scriptedCloud{pool: capacity.Pool{Settled: true}}, func(t *testing.T, p *pools) {
-		p.repaired("agents", 2)
+		p.repaired("agents", "vm-1", "vm-2")
 		time.Sleep(50 * time.Minute)
-		p.repaired("agents", 1)
+		p.repaired("agents", "vm-3")
 		p.learnTaint("agents", true)
 		next := newPools(p.cloud, time.Now, p.log, p.changed)
-		next.restore(publishedStatus(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
+		next.restore(shownShapes{}.status(capacity.Snapshot{Now: time.Now(), Pools: p.snapshot()}))
 		next.refresh(t.Context())
 		if got := agents(t, next); len(got.Repairs) != 3 || !got.Tainted {
 			t.Errorf("the next leader knows of %d repairs, joins tainted: %t; want 3 and true", len(got.Repairs), got.Tainted)
 		}
 		time.Sleep(20 * time.Minute)
-		p.repaired("agents", 1)
+		p.repaired("agents", "vm-4")
 		if got := agents(t, p).Repairs; len(got) != 2 {
 			t.Errorf("%d repairs are remembered, want those 2 of the last hour", len(got))
+		}
+	})
+}
+
+// A machine that takes several attempts to delete counts once: others that never
+// were broken must not keep the pool from growing.
+func TestAMachineCountsOnceAsGivenUp(t *testing.T) {
+	cloud := &scriptedCloud{pool: capacity.Pool{Settled: true, Capacity: 1}, instances: []capacity.Instance{{ID: "1", VMID: testVMID}}}
+	inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
+		p.refresh(t.Context())
+		first, second := p.repaired("agents", testVMID), p.repaired("agents", testVMID, "other")
+		if got := len(agents(t, p).Repairs); first != 1 || second != 1 || got != 2 {
+			t.Errorf("%d and %d machines are news, %d repairs are remembered; want 1, 1 and 2", first, second, got)
 		}
 	})
 }

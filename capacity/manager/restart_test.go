@@ -370,7 +370,7 @@ func TestAReimagedMachineIsPublishedBeforeItsNodeGoes(t *testing.T) {
 		return len(w.nodeActions(o, capacity.Decision{Steps: []capacity.Step{step}}))
 	}
 	before := planned()
-	status := publishedStatus(capacity.Snapshot{Pools: []capacity.PoolState{{Unjoined: map[string]time.Time{testVMID: time.Now()}}}})
+	status := shownShapes{}.status(capacity.Snapshot{Pools: []capacity.PoolState{{Unjoined: map[string]time.Time{testVMID: time.Now()}}}})
 	if err := w.publish(t.Context(), map[string]string{api.StatusKey: encode(status)}); err != nil {
 		t.Fatal(err)
 	}

@@ -291,8 +291,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 		return m.unfence(ctx, live, s)
 	}
 	if s.Repair {
-		m.pools.repaired(s.Pool, 1)
-		m.metrics.repaired.WithLabelValues(s.Pool).Inc()
+		m.metrics.repaired.WithLabelValues(s.Pool).Add(float64(m.pools.repaired(s.Pool, s.Instance.VMID)))
 	}
 	return m.patch(ctx, live, s, func(n *corev1.Node) {
 		if s.Fate == api.FateDelete {

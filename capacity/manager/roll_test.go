@@ -56,7 +56,7 @@ func TestAnotherVMSize(t *testing.T) {
 			inVirtualTime(t, cloud, func(t *testing.T, p *pools) {
 				p.learn("agents", former, 0)
 				if tc.restart {
-					published := publishedStatus(capacity.Snapshot{Pools: p.snapshot()})
+					published := shownShapes{}.status(capacity.Snapshot{Pools: p.snapshot()})
 					p = newPools(cloud, p.now, p.log, p.changed)
 					p.restore(published)
 				}

@@ -66,7 +66,7 @@ func TestUnlistedMachinesAreToldOfOnce(t *testing.T) {
 	if told := <-recorder.Events; !strings.HasPrefix(told, want) {
 		t.Errorf("told %q, want it to begin with %q", told, want)
 	}
-	status := publishedStatus(capacity.Snapshot{Pools: []capacity.PoolState{{Unlisted: 1}}}).Pools[0].Warning
+	status := shownShapes{}.status(capacity.Snapshot{Pools: []capacity.PoolState{{Unlisted: 1}}}).Pools[0].Warning
 	if diff := cmp.Diff((&capacity.PoolState{Unlisted: 1}).UnlistedText(), status); diff != "" {
 		t.Errorf("warning in the status (-want +got):\n%s", diff)
 	}

@@ -17,8 +17,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/cli/doctor"
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
@@ -40,6 +42,13 @@ func TestIssuedInjectedGated(t *testing.T) {
 	})
 	if err := gated(t.Context(), "first"); err != nil {
 		t.Error(err)
+	}
+	// Other checks fail: nothing decides here, and no pods run.
+	found, err := suite.Doctor(t.Context(), suite.Cluster.Kubeconfig)
+	for check, want := range map[string]string{"certificates": "4 are issued and fresh", "authority": "trust what the webhook serves with", "webhook": "is gated"} {
+		if got := found[check]; got.Verdict != doctor.OK || !strings.Contains(got.Detail, want) {
+			t.Errorf("tidegate doctor finds %s %+v, want %q (%v)", check, got, want, err)
+		}
 	}
 }
 
@@ -212,15 +221,17 @@ func TestCertManagerGoes(t *testing.T) {
 }
 
 // In a cluster that never had cert-manager the installation says what is
-// missing; until it is there, pods that opted in are refused with a sentence
-// that names the webhook, and nobody else notices.
+// missing; until it is there, pods that opted in are refused at once with a
+// sentence that names the webhook, and nobody else notices. When it comes, to
+// repeat the installation is enough. The log says how long each of that takes.
 func TestCertManagerNeverThere(t *testing.T) {
 	c, err := cluster.Start(t.Context(), cluster.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Stop)
-	out, err := c.Kubectl(t.Context(), "apply", "-k", "../../manifests")
+	install := func() (string, error) { return c.Kubectl(t.Context(), "apply", "-k", "../../manifests") }
+	out, err := install()
 	for _, want := range []string{`no matches for kind "Certificate"`, "ensure CRDs are installed first", "validatingadmissionpolicy.admissionregistration.k8s.io/tidegate-fence created"} {
 		if err == nil || !strings.Contains(out, want) {
 			t.Errorf("kubectl apply says %v, want %q in\n%s", err, want, out)
@@ -232,13 +243,60 @@ func TestCertManagerNeverThere(t *testing.T) {
 		return err
 	})
 	wait(t, "an opted-in pod is refused", func() error { // once the API server knows the webhooks
+		start := time.Now()
 		out, err := c.Kubectl(t.Context(), "run", "opted-in", "--image=work", "--annotations="+api.GateKey+"=true", "--dry-run=server")
 		if err == nil || !strings.Contains(out, `failed calling webhook "gate.tidegate.io"`) {
 			return fmt.Errorf("%v: %s", err, out)
+		}
+		took := time.Since(start)
+		t.Logf("without cert-manager kubectl is refused after %s: %s", took.Round(time.Millisecond), strings.TrimSpace(out))
+		if took > 5*time.Second {
+			t.Error("a refusal should not keep anybody waiting")
 		}
 		return nil
 	})
 	if out, err := c.Apply(t.Context(), fmt.Sprintf(pod, "plain-too", "")); err != nil {
 		t.Errorf("a pod that did not opt in is refused: %v: %s", err, out)
 	}
+
+	suite.certManager.stop() // there is one in a process at a time
+	t.Cleanup(func() {
+		var err error
+		if suite.certManager.stop, err = startCertManager(suite.certManager.ctx, suite.Cluster); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := installCRDs(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	stop, err := startCertManager(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	came := time.Now()
+	if out, err := install(); err != nil {
+		t.Fatalf("to repeat the installation is not enough: %v\n%s", err, out)
+	}
+	client, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the webhook has a certificate that the API server trusts", func() error {
+		secret, err := client.CoreV1().Secrets(api.Namespace).Get(t.Context(), webhookCertificate, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), api.WebhookConfiguration, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, w := range configuration.Webhooks {
+			if !bytes.Equal(w.ClientConfig.CABundle, secret.Data["ca.crt"]) || len(w.ClientConfig.CABundle) == 0 {
+				return fmt.Errorf("%s trusts %q", w.Name, w.ClientConfig.CABundle)
+			}
+		}
+		return nil
+	})
+	t.Logf("with cert-manager the certificates are there and trusted %s after the installation is repeated", time.Since(came).Round(time.Millisecond))
 }

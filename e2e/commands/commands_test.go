@@ -24,13 +24,13 @@ func TestStatusAndExplain(t *testing.T) {
 		}
 		return nil
 	})
-	u.reads("status", "Leader:", "agents", "default/frames", "waiting for 1 machine in agents")
-	u.reads("explain pod frames", "Pod default/frames waits at the gate", "waiting for 1 machine in agents", "3 cpu", "agents: a new machine would hold it")
+	u.reads("status", "Leader:", pool, "default/frames", "waiting for 1 machine in "+pool)
+	u.reads("explain pod frames", "Pod default/frames waits at the gate", "waiting for 1 machine in "+pool, "3 cpu", pool+": a new machine would hold it")
 
 	machine := u.machine(cli.Busy)
 	u.reads("plan", "Tidegate would do")
-	if machine.Pool != "agents" || machine.Pods != 1 || machine.VMID == "" {
-		t.Errorf("the machine is %+v, want one of agents with one pod", machine)
+	if machine.Pool != pool || machine.Pods != 1 || machine.VMID == "" {
+		t.Errorf("the machine is %+v, want one of %s with one pod", machine, pool)
 	}
 	u.reads("status -o wide", machine.Name, machine.VMID)
 	u.reads("status -o yaml", "name: "+machine.Name)
@@ -69,8 +69,8 @@ func TestPauseAndResume(t *testing.T) {
 		return nil
 	})
 	u.reads("status", "Paused:")
-	u.reads("plan", "Tidegate would do this now", "buy", "1 machine in agents, 0 to 1", "default/patient")
-	u.reads("status -o wide", "Tidegate only observes; it would say: waiting for 1 machine in agents")
+	u.reads("plan", "Tidegate would do this now", "buy", "1 machine in "+pool+", 0 to 1", "default/patient")
+	u.reads("status -o wide", "Tidegate only observes; it would say: waiting for 1 machine in "+pool)
 	if got := len(u.Azure.Cloud().History()); got != bought {
 		t.Errorf("Azure had %d events while Tidegate was paused and planned for", got-bought)
 	}

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,20 +9,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tidegate-k3s/tidegate/api"
+	"github.com/tidegate-k3s/tidegate/cli/doctor"
 )
 
 // verdicts are what tidegate doctor finds, by check. It fails if a check does.
-func (u *user) verdicts() map[string]string {
+func (u *user) verdicts() map[string]doctor.Verdict {
 	u.t.Helper()
-	out, err := u.Run(u.t.Context(), u.kubeconfig, "doctor", "-o", "json")
-	var findings []struct{ Check, Verdict string }
-	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil {
-		u.t.Fatalf("%v: %v", err, jsonErr)
+	findings, err := u.Doctor(u.t.Context(), u.kubeconfig)
+	if len(findings) == 0 {
+		u.t.Fatal(err)
 	}
-	found, failed := map[string]string{}, 0
-	for _, f := range findings {
-		found[f.Check] = f.Verdict
-		if f.Verdict == "failed" {
+	found, failed := map[string]doctor.Verdict{}, 0
+	for check, f := range findings {
+		found[check] = f.Verdict
+		if f.Verdict == doctor.Failed {
 			failed++
 		}
 	}
@@ -37,7 +36,7 @@ func (u *user) verdicts() map[string]string {
 // Tidegate's own pods, and k3s.
 func TestDoctor(t *testing.T) {
 	u := newUser(t).withTidegate()
-	healthy := map[string]string{
+	healthy := map[string]doctor.Verdict{
 		"kubernetes": "ok", "clocks": "ok", "workloads": "warning", "leader": "ok", "azure": "ok", "pools": "ok",
 		"acting": "ok", "fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "failed", "authority": "ok",
 		"scheduler": "unknown", "imds": "unknown", "autoscalers": "ok",

@@ -22,6 +22,7 @@ import (
 	"github.com/tidegate-k3s/tidegate/cli"
 	"github.com/tidegate-k3s/tidegate/e2e/cluster"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
+	azuretemplate "github.com/tidegate-k3s/tidegate/manifests/azure"
 )
 
 // patience is how long anything may take that is to happen.
@@ -50,24 +51,28 @@ type user struct {
 	kubeconfig string
 }
 
+// pool is the scale set that the template declares.
+const pool = "tidegate-agents"
+
 // newUser returns the administrator of the running rig.
 func newUser(t *testing.T) *user {
 	t.Helper()
 	suite.once.Do(func() {
-		suite.rig, suite.err = rig.Start(context.Background(), rig.Options{
-			Settle: time.Second,
-			Azure: emulator.Config{
-				Limits: emulator.Limits{Off: true},
-				ScaleSets: []emulator.ScaleSet{{
-					Name: "agents", BootTime: emulator.Between(time.Second, 2*time.Second),
-					Tags: map[string]string{
-						api.EnabledTag: "enabled", api.MaxTag: "3", api.IdleAfterTag: "3s",
-						"k8s.io_cluster-autoscaler_node-template_resources_cpu":    "8",
-						"k8s.io_cluster-autoscaler_node-template_resources_memory": "32Gi",
-					},
-				}},
-			},
+		// What the tests run on is what the template deploys, but for its pace.
+		deployed, err := azuretemplate.Emulated(map[string]any{
+			"currentAgents": 0, "maxAgents": 3,
+			"k3sVersion": "v1.37.2+k3s1", "sshPublicKey": "ssh-ed25519 KEY", "serverToken": "server", "agentToken": "agent",
 		})
+		if err != nil {
+			suite.err = err
+			return
+		}
+		deployed.Limits.Off = true
+		agents := &deployed.ScaleSets[0]
+		agents.BootTime = emulator.Between(time.Second, 2*time.Second)
+		agents.TerminateNotice.Duration = 0 // no agent runs that approves it
+		agents.Tags[api.IdleAfterTag] = "3s"
+		suite.rig, suite.err = rig.Start(context.Background(), rig.Options{Settle: time.Second, Azure: deployed})
 	})
 	if suite.err != nil {
 		t.Fatalf("start the rig: %v", suite.err)

@@ -2,17 +2,36 @@ package rig
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/tidegate-k3s/tidegate/cli/doctor"
 )
 
 // Run runs one of people's commands, such as "status", with the kubeconfig, and
 // returns what it prints. The error carries what it says on its error output.
 func (r *Rig) Run(ctx context.Context, kubeconfig string, args ...string) (string, error) {
 	return run(exec.CommandContext(ctx, r.binary, args...), "KUBECONFIG="+kubeconfig)
+}
+
+// Doctor is what tidegate doctor finds, by check. The error is that with which it
+// ends, as it does if a check fails.
+func (r *Rig) Doctor(ctx context.Context, kubeconfig string) (map[string]doctor.Finding, error) {
+	out, err := r.Run(ctx, kubeconfig, "doctor", "-o", "json")
+	var findings []doctor.Finding
+	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil {
+		return nil, errors.Join(err, jsonErr)
+	}
+	found := map[string]doctor.Finding{}
+	for _, f := range findings {
+		found[f.Check] = f
+	}
+	return found, err
 }
 
 // RunPlugin runs such a command as kubectl's plugin.

@@ -42,11 +42,7 @@ func (r *Rig) Install(ctx context.Context) error {
 			return err
 		}
 	}
-	root, err := moduleDir(ctx)
-	if err != nil {
-		return err
-	}
-	rendered, err := r.Cluster.Kubectl(ctx, "kustomize", filepath.Join(root, "manifests", r.options.Overlay))
+	rendered, err := r.Cluster.Kubectl(ctx, "kustomize", filepath.Join(r.root, "manifests", r.options.Overlay))
 	if err != nil {
 		return err
 	}
@@ -61,6 +57,22 @@ func (r *Rig) Install(ctx context.Context) error {
 		return err
 	}
 	return r.Cluster.RouteService(ctx, api.Namespace, webhookService, webhookPort, r.webhookPort, "127.0.0.1")
+}
+
+// Change takes another checkout: Tidegate is built from it, and its manifests are
+// applied. What runs already runs on. An empty root is this checkout.
+func (r *Rig) Change(ctx context.Context, root string) (err error) {
+	if root == "" {
+		if root, err = moduleDir(ctx); err != nil {
+			return err
+		}
+	}
+	binary, err := build(ctx, root, r.dir, r.options.Failpoints, r.options.Out)
+	if err != nil {
+		return err
+	}
+	r.root, r.binary = root, binary
+	return r.Install(ctx)
 }
 
 // kubeconfig is that of a ServiceAccount of the manifests.

@@ -254,9 +254,10 @@ func get(ctx context.Context, url string) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-// build builds Tidegate from the checkout that this package is in.
-func build(ctx context.Context, dir string, failpoints bool, out io.Writer) (string, error) {
-	root, err := moduleDir(ctx)
+// build builds Tidegate from the checkout in root into a folder of its own below
+// dir.
+func build(ctx context.Context, root, dir string, failpoints bool, out io.Writer) (string, error) {
+	dir, err := os.MkdirTemp(dir, "build-")
 	if err != nil {
 		return "", err
 	}

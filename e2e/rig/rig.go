@@ -58,7 +58,8 @@ type Rig struct {
 	Client kubernetes.Interface
 
 	options      Options
-	binary       string
+	root         string // of the checkout
+	binary       string // that was built from it
 	mu           sync.Mutex
 	kubeconfigs  map[string]string // of the ServiceAccounts that were needed
 	webhookCert  string
@@ -85,7 +86,10 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	if r.dir, err = os.MkdirTemp("", "tidegate-rig-"); err != nil {
 		return nil, err
 	}
-	if r.binary, err = build(ctx, r.dir, options.Failpoints, options.Out); err != nil {
+	if r.root, err = moduleDir(ctx); err != nil {
+		return nil, err
+	}
+	if r.binary, err = build(ctx, r.root, r.dir, options.Failpoints, options.Out); err != nil {
 		return nil, err
 	}
 	if r.webhookPort, err = cluster.FreePort(); err != nil {

@@ -208,6 +208,11 @@ func (b *bicep) module() {
 	if body["scope"] != nil {
 		inner.scope.group = ""
 	}
+	id, err := resourceID(inner.scope.id(), deployments, body["name"].(string))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.resources[id] = map[string]any(nil)
 	inner.run(file)
 	if diff := cmp.Diff(keys(inner.parameters), keys(inner.given)); diff != "" {
 		b.t.Errorf("%s is given other parameters than it has (-has +given):\n%s", file, diff)

@@ -149,6 +149,11 @@ func (d *deployment) makeNested(e evaluator, r declaration) error {
 	if nested.SubscriptionID != "" {
 		to.group = ""
 	}
+	id, err := resourceID(to.id(), deployments, r.name)
+	if err != nil {
+		return err
+	}
+	d.resources = append(d.resources, resource{id: id, kind: deployments, name: r.name, scope: to.id()})
 	return d.deploy(nested.Properties.Template, parameters, to)
 }
 

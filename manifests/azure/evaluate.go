@@ -217,6 +217,8 @@ func (e evaluator) call(name string, arguments []any) (any, error) {
 	case name == "guid" && n > 0:
 		// Azure's are others; what counts is that the same texts give the same.
 		return madeUp("guid", strings.Join(texts, "-")), nil
+	case name == "uniqueString" && n > 0:
+		return madeUp("string", strings.Join(texts, "-"))[:13], nil
 	case name == "createObject" && n%2 == 0:
 		object := map[string]any{}
 		for i := 0; i < n; i += 2 {

@@ -268,7 +268,8 @@ resource agents 'Microsoft.Compute/virtualMachineScaleSets@2024-07-01' = {
 resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (customRole) {
   name: guid(resourceGroup().id, prefix, 'role')
   properties: {
-    roleName: '${prefix} machines (${resourceGroup().name})'
+    // No two roles of a tenant may have the same name.
+    roleName: '${prefix} machines (${resourceGroup().name} ${uniqueString(resourceGroup().id)})'
     description: 'What Tidegate does to scale sets.'
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]
@@ -300,7 +301,8 @@ module assignment 'role-assignment.bicep' = {
 }
 
 module reader 'subscription-reader.bicep' = if (subscriptionReader) {
-  name: '${prefix}-subscription-reader'
+  // A subscription's deployments of one name are all in one region.
+  name: '${prefix}-reader-${uniqueString(resourceGroup().id)}'
   scope: subscription()
   params: {
     principalId: identity == 'UserAssigned' ? userAssigned.properties.principalId : server.identity.principalId
