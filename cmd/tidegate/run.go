@@ -155,7 +155,7 @@ func newControllerManager(config *rest.Config, o runOptions, metrics metricsserv
 					Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, api.StatusConfigMap),
 				},
 			},
-			DefaultTransform: cache.TransformStripManagedFields(),
+			DefaultTransform: manager.Trim,
 		},
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/component-helpers/storage/volume"
 
 	"github.com/tidegate-k3s/tidegate/capacity/fit"
+	"github.com/tidegate-k3s/tidegate/capacity/manager"
 )
 
 // tidegate is Tidegate's view of a cluster.
@@ -22,14 +23,15 @@ type tidegate struct {
 func newTidegate(c *cluster) *tidegate {
 	t := &tidegate{compiler: fit.NewCompiler(), world: fit.NewWorld()}
 	t.compiler.Objects = objects{c}
+	pods, incoming := cached(c.Pods), cached(c.Incoming)
 	var bound []*fit.Class
 	for generation := -1; generation != t.compiler.Generation(); {
 		generation = t.compiler.Generation()
 		bound, t.classes = nil, nil
-		for _, p := range c.Pods {
+		for _, p := range pods {
 			bound = append(bound, t.compiler.Bound(p))
 		}
-		for _, p := range c.Incoming {
+		for _, p := range incoming {
 			t.classes = append(t.classes, t.compiler.Class(p, ""))
 		}
 	}
@@ -75,10 +77,23 @@ func (t *tidegate) exchanged(c *cluster, i int, shape *fit.Shape) *fit.Place {
 	return t.world.Add(fit.PlaceOf(shape, "", shape.Allocatable, nil))
 }
 
+// cached are the objects as the manager's caches hold them.
+func cached[T interface{ DeepCopy() T }](objects []T) []T {
+	var trimmed []T
+	for _, o := range objects {
+		o = o.DeepCopy()
+		if _, err := manager.Trim(o); err != nil {
+			panic(err) // it fails for no object
+		}
+		trimmed = append(trimmed, o)
+	}
+	return trimmed
+}
+
 // shapeOf is the node's shape, with the name "" that of a machine like it which
 // does not exist yet.
 func shapeOf(n *corev1.Node, name string, c *cluster) fit.Shape {
-	shape := fit.ShapeOf(n)
+	shape := fit.ShapeOf(cached([]*corev1.Node{n})[0])
 	shape.CSI = c.csi(n.Name)
 	if name == "" {
 		shape.Labels = maps.Clone(shape.Labels)
