@@ -152,9 +152,7 @@ func (c *Cloud) authenticate(r *http.Request) (Identity, *Error) {
 	if !ok {
 		return Identity{}, failure(http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
 	}
-	var got claims
-	_, err := jwt.ParseWithClaims(token, &got, func(*jwt.Token) (any, error) { return c.signingKey(), nil },
-		jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(c.issuer()), jwt.WithTimeFunc(c.clock.Now), jwt.WithExpirationRequired())
+	got, err := c.read(token)
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, failure(http.StatusUnauthorized, "ExpiredAuthenticationToken", "The access token expiry UTC time '%s' is earlier than current UTC time '%s'.", got.ExpiresAt.UTC().Format(time.DateTime), c.clock.Now().UTC().Format(time.DateTime))
@@ -171,6 +169,25 @@ func (c *Cloud) authenticate(r *http.Request) (Identity, *Error) {
 		}
 	}
 	return Identity{}, failure(http.StatusUnauthorized, "InvalidAuthenticationToken", "The identity '%s' of the access token does not exist.", got.ObjectID)
+}
+
+// read returns what the token says, and what is wrong with it. A client sends the
+// same one for hours: what was found genuine is looked at once.
+func (c *Cloud) read(token string) (claims, error) {
+	c.begin()
+	got, genuine := c.genuine[token]
+	c.end()
+	if genuine && c.clock.Now().Before(got.ExpiresAt.Time) {
+		return got, nil
+	}
+	_, err := jwt.ParseWithClaims(token, &got, func(*jwt.Token) (any, error) { return c.signingKey(), nil },
+		jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(c.issuer()), jwt.WithTimeFunc(c.clock.Now), jwt.WithExpirationRequired())
+	if err == nil {
+		c.begin()
+		c.genuine[token] = got
+		c.end()
+	}
+	return got, err
 }
 
 // challenge is the WWW-Authenticate header of a 401.

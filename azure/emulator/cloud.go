@@ -35,6 +35,7 @@ type Cloud struct {
 	operations map[string]*operation
 	buckets    map[string]*rate.Limiter
 	roles      []RoleAssignment
+	genuine    map[string]claims // by token
 	faults     []*activeFault
 	scheduled  scheduledEvents
 	history    []Event
@@ -72,6 +73,7 @@ func NewCloud(cfg Config) (*Cloud, error) {
 		operations:  map[string]*operation{},
 		buckets:     map[string]*rate.Limiter{},
 		roles:       slices.Clone(cfg.Roles),
+		genuine:     map[string]claims{},
 	}
 	for _, s := range cfg.ScaleSets {
 		set := &scaleSet{ScaleSet: s, etag: c.newETag(), created: c.now}

@@ -56,9 +56,9 @@ var routes = []route{
 // findRoute returns the route of a request and what its path names. ARM's
 // paths are matched without regard to case.
 func findRoute(method, path string) (*route, map[string]string, *Error) {
-	known := false
+	known, parts := false, split(path)
 	for i := range routes {
-		names, ok := matchPath(routes[i].path, path)
+		names, ok := match(patterns[i], parts)
 		if !ok {
 			continue
 		}
@@ -73,8 +73,18 @@ func findRoute(method, path string) (*route, map[string]string, *Error) {
 	return nil, nil, failure(http.StatusNotFound, "InvalidResourceType", "The path '%s' is not one that this emulator knows.", path)
 }
 
-func matchPath(pattern, path string) (map[string]string, bool) {
-	want, got := strings.Split(pattern, "/"), strings.Split(strings.TrimSuffix(path, "/"), "/")
+// patterns are the routes' paths in parts.
+var patterns = func() [][]string {
+	all := make([][]string, len(routes))
+	for i := range routes {
+		all[i] = split(routes[i].path)
+	}
+	return all
+}()
+
+func split(path string) []string { return strings.Split(strings.TrimSuffix(path, "/"), "/") }
+
+func match(want, got []string) (map[string]string, bool) {
 	if len(want) != len(got) {
 		return nil, false
 	}

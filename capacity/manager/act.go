@@ -22,6 +22,10 @@ import (
 // writeTimeout bounds one action against the API server, its reads included.
 const writeTimeout = 30 * time.Second
 
+// reasonsApart is the least time between two reasons of a pod: while two managers
+// lead, each writes what it thinks over what the other one does.
+const reasonsApart = time.Second
+
 // act hands the decision to the lanes, in place of what they still had to do.
 func (m *Manager) act(o *observation, d capacity.Decision) {
 	m.lanes.cloud.replace(append(m.cloudActions(o, d), slices.Concat(m.repairActions(o, d), m.protectActions(d))...))
@@ -43,7 +47,7 @@ func (m *Manager) act(o *observation, d capacity.Decision) {
 	}
 	for _, r := range d.Reasons {
 		if pod := o.pod(r.UID); pod != nil && (!says(pod, r) || m.store.follows(r.UID) && !gangStarted(pod)) {
-			reasons = append(reasons, action{key: "reason/" + string(r.UID), run: func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
+			reasons = append(reasons, action{key: "reason/" + string(r.UID), rest: reasonsApart, run: func(ctx context.Context) error { return m.explain(ctx, pod, r) }})
 		}
 	}
 	m.lanes.reasons.replace(reasons)

@@ -107,6 +107,17 @@ func TestReasonsAreWrittenOnce(t *testing.T) {
 	}
 }
 
+// Two managers that both lead and think otherwise must not write without a pause.
+func TestReasonsAreWrittenWithPauses(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{}, waiting())
+	w.pools.err = nil
+	w.act(w.observation(), capacity.Decision{Reasons: []capacity.Reason{{UID: w.pod(t).UID, Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 6"}}})
+	i := slices.IndexFunc(w.lanes.reasons.waiting, func(a action) bool { return strings.HasPrefix(a.key, "reason/") })
+	if i < 0 || w.lanes.reasons.waiting[i].rest < time.Second {
+		t.Errorf("%+v are to be done, want the pod's reason, at most once a second", w.lanes.reasons.waiting)
+	}
+}
+
 // TestThatAGangHasStartedIsWrittenDown, so that the next leader knows when the
 // pods that started are gone.
 func TestThatAGangHasStartedIsWrittenDown(t *testing.T) {

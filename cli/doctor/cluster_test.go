@@ -385,7 +385,7 @@ func TestWithoutRights(t *testing.T) {
 			unknown++
 		}
 	}
-	if want := 10; unknown != want { // clocks, workloads, fence, agents, webhook, certificates, authority, scheduler, imds, autoscalers
+	if want := 11; unknown != want { // clocks, workloads, pools, fence, agents, webhook, certificates, authority, scheduler, imds, autoscalers
 		t.Errorf("%d checks could not be made, want %d", unknown, want)
 	}
 }

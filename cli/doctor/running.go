@@ -88,6 +88,9 @@ func azure(r cli.Report) Finding {
 
 // pools looks for pools that do not grow.
 func pools(r cli.Report) Finding {
+	if len(r.Pools) == 0 {
+		return Finding{Verdict: Unknown, Detail: "none is known", Fix: "see azure"}
+	}
 	var states []string
 	for _, p := range r.Pools {
 		switch {
@@ -113,5 +116,5 @@ func acting(r cli.Report) Finding {
 	case r.ObserveOnly:
 		return warning("take --observe-only off tidegate run", "Tidegate only says what it would do")
 	}
-	return ok("Tidegate does what it plans")
+	return ok("nobody has told Tidegate to observe only")
 }

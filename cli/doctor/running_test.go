@@ -71,7 +71,7 @@ func TestAzureAndPools(t *testing.T) {
 	}{
 		"well":             {report: cli.Report{Pools: pool(func(*api.PoolStatus) {})}, wantAzure: OK, azureText: "1 pools", wantPools: OK},
 		"no role":          {report: cli.Report{Problem: "the role is missing", Pools: pool(func(*api.PoolStatus) {})}, wantAzure: Failed, azureText: "the role is missing", wantPools: OK},
-		"no pools":         {wantAzure: Failed, azureText: "no scale set", wantPools: OK},
+		"no pools":         {wantAzure: Failed, azureText: "no scale set", wantPools: Unknown},
 		"a refusing pool":  {report: cli.Report{Pools: pool(func(p *api.PoolStatus) { p.State = "quota" })}, wantAzure: OK, wantPools: Warning, poolsText: "agents: quota"},
 		"an unknown shape": {report: cli.Report{Pools: pool(func(p *api.PoolStatus) { p.Offers = nil })}, wantAzure: OK, wantPools: Warning, poolsText: "agents: it is not known"},
 		"no room at all":   {report: cli.Report{Pools: pool(func(p *api.PoolStatus) { p.Max = 0 })}, wantAzure: OK, wantPools: Warning, poolsText: "agents: its maximum is 0"},

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -25,7 +27,7 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 	var want []string
 	for _, cmd := range newRootCommand("tidegate").Commands() {
-		if cmd.GroupID == "people" {
+		if cmd.GroupID == peopleGroup {
 			want = append(want, cmd.Use)
 		}
 	}
@@ -42,11 +44,14 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		root := newRootCommand(calledBy)
 		name := strings.ReplaceAll(calledBy, "-", " ")
 		for _, cmd := range root.Commands() {
-			usage := cmd.UsageString()
+			usage := cmd.Long + "\n" + cmd.UsageString()
 			if cmd.Short == "" || !strings.Contains(usage, name+" "+cmd.Name()) {
 				t.Errorf("%s has no description, or its usage does not name it:\n%s", cmd.Name(), usage)
 			}
 			for line := range strings.SplitSeq(usage, "\n") {
+				if n := utf8.RuneCountInString(line); n > maxColumns {
+					t.Errorf("%s --help has %d columns: %s", cmd.Name(), n, line)
+				}
 				if strings.HasPrefix(strings.TrimSpace(line), "--") && len(strings.Fields(line)) < 3 {
 					t.Errorf("%s has a flag that is not explained: %s", cmd.Name(), line)
 				}
@@ -74,6 +79,28 @@ func TestMistakesAreAnswered(t *testing.T) {
 			root.SetArgs(tc.args)
 			if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one that says %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// What is wrong fits the screen for people, and one line of a log.
+func TestComplaint(t *testing.T) {
+	err := errors.New(strings.Repeat("a long story ", 20))
+	for name, args := range map[string][]string{"status": {"status"}, "k3s check": {"k3s", "check"}, "run": {"run"}} {
+		t.Run(name, func(t *testing.T) {
+			cmd, _, findErr := newRootCommand("tidegate").Find(args)
+			if findErr != nil {
+				t.Fatal(findErr)
+			}
+			var out strings.Builder
+			complain(&out, cmd, err)
+			most, lines := 0, 0
+			for line := range strings.Lines(out.String()) {
+				most, lines = max(most, utf8.RuneCountInString(line)-1), lines+1
+			}
+			if isLog := name == "run"; (lines == 1) != isLog || (most > maxColumns) != isLog {
+				t.Errorf("%d lines of up to %d columns:\n%s", lines, most, out.String())
 			}
 		})
 	}

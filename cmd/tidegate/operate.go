@@ -111,7 +111,7 @@ func say(cmd *cobra.Command, a *access, do func(context.Context, kubernetes.Inte
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), said)
+	_, err = fmt.Fprintln(lines(cmd), said)
 	return err
 }
 

@@ -74,7 +74,7 @@ func TestDocumentedRights(t *testing.T) {
 				user := fmt.Sprintf("%s-without-%d", name, i)
 				u.eventually(fmt.Sprintf("%s without the right to %s %s says so", command, missing.verb, missing.resource), func() error {
 					out, err := attempt(user, slices.Delete(slices.Clone(tc.rights), i, i+1))
-					said := fmt.Sprint(out, err)
+					said := unwrapped(fmt.Sprint(out, err))
 					if !strings.Contains(said, "forbidden") || !strings.Contains(said, "cannot "+missing.verb+" resource \""+missing.resource) {
 						return fmt.Errorf("it says %s", said)
 					}

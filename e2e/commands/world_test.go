@@ -122,25 +122,34 @@ func (u *user) types(args ...string) string {
 	return out
 }
 
-// reads fails unless what the command prints has all the texts in it.
+// reads fails unless what the command prints has all the texts in it and, unless
+// it was asked to be wide, fits.
 func (u *user) reads(command string, texts ...string) {
 	u.t.Helper()
 	out := u.types(strings.Fields(command)...)
+	if !strings.HasSuffix(command, "-o wide") {
+		u.fits(out)
+	}
 	for _, text := range texts {
-		if !strings.Contains(out, text) {
+		if !strings.Contains(unwrapped(out), unwrapped(text)) {
 			u.t.Errorf("tidegate %s does not say %q:\n%s", command, text, out)
 		}
 	}
 }
 
-// fails fails unless the command fails and says the text.
+// fails fails unless the command fails and says the text, in lines that fit.
 func (u *user) fails(command, text string) {
 	u.t.Helper()
 	out, err := u.Run(u.t.Context(), u.kubeconfig, strings.Fields(command)...)
-	if err == nil || !strings.Contains(err.Error(), text) {
+	_, said, _ := strings.Cut(fmt.Sprint(err), "\n")
+	u.fits(said)
+	if err == nil || !strings.Contains(unwrapped(said), text) {
 		u.t.Errorf("tidegate %s: error %v, want one that says %q; it printed\n%s", command, err, text, out)
 	}
 }
+
+// unwrapped is a text as one line.
+func unwrapped(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // status is what tidegate status -o json says.
 func (u *user) status() cli.Report {

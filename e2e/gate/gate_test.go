@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/cli/doctor"
 	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
 
@@ -137,7 +137,7 @@ func TestAdmissionPolicy(t *testing.T) {
 	p := run(t, r, "--webhook=false", "--metrics-secure")
 	extenderIsTrusted(t, r)
 	metricsAreForReaders(t, r, p)
-	doctorFinds(t, r, map[string]string{"fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "ok", "authority": "ok"})
+	doctorFinds(t, r, map[string]doctor.Verdict{"fence": "ok", "agents": "ok", "webhook": "ok", "certificates": "ok", "authority": "ok"})
 
 	out, err := r.Cluster.Kubectl(t.Context(), "run", "unclear", "--namespace="+plainNamespace, "--image=work", "--annotations="+api.GateKey+"=yes", "--dry-run=server")
 	if want := `Warning: annotation tidegate.io/gate="yes": want "true" or "false", the value is ignored`; err != nil || !strings.Contains(strings.ReplaceAll(out, "Validation failed for ValidatingAdmissionPolicy 'tidegate-unclear-gate' with binding 'tidegate-unclear-gate': ", ""), want) {
@@ -215,20 +215,19 @@ func metricsAreForReaders(t *testing.T, r *rig.Rig, p *rig.Process) {
 
 // doctorFinds compares some of the verdicts of tidegate doctor, none of whose fixes
 // may be about cert-manager, which is not there.
-func doctorFinds(t *testing.T, r *rig.Rig, want map[string]string) {
+func doctorFinds(t *testing.T, r *rig.Rig, want map[string]doctor.Verdict) {
 	t.Helper()
-	out, err := r.Run(t.Context(), r.Cluster.Kubeconfig, "doctor", "-o", "json")
-	var findings []struct{ Check, Verdict, Fix string }
-	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil {
-		t.Fatalf("%v: %v", err, jsonErr) // it ends with an error if a check fails
+	findings, err := r.Doctor(t.Context(), r.Cluster.Kubeconfig)
+	if len(findings) == 0 {
+		t.Fatal(err) // it ends with an error if a check fails
 	}
-	got := map[string]string{}
-	for _, f := range findings {
-		if _, asked := want[f.Check]; asked {
-			got[f.Check] = f.Verdict
+	got := map[string]doctor.Verdict{}
+	for check, f := range findings {
+		if _, asked := want[check]; asked {
+			got[check] = f.Verdict
 		}
 		if strings.Contains(f.Fix, "cert-manager") {
-			t.Errorf("%s is to be mended so: %s", f.Check, f.Fix)
+			t.Errorf("%s is to be mended so: %s", check, f.Fix)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -14,7 +14,8 @@ import (
 )
 
 // Run runs one of people's commands, such as "status", with the kubeconfig, and
-// returns what it prints. The error carries what it says on its error output.
+// returns what it prints. What it says on its error output are the error's lines
+// after the first.
 func (r *Rig) Run(ctx context.Context, kubeconfig string, args ...string) (string, error) {
 	return run(exec.CommandContext(ctx, r.binary, args...), "KUBECONFIG="+kubeconfig)
 }
@@ -53,7 +54,7 @@ func run(cmd *exec.Cmd, env ...string) (string, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
+		err = fmt.Errorf("%s: %w:\n%s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), err
 }
