@@ -22,7 +22,8 @@ type operation func(ctx context.Context, conn *connection, ids []*string) (func(
 
 // operate does something to instances of a pool in one call, after reading that
 // each ID still has its VMID. If one has passed to another machine, nothing at
-// all is done. Instances that are gone are left out.
+// all is done. Instances that are gone are left out; if all are, there is nothing to
+// wait for, and no function to do so.
 func (c *Cloud) operate(ctx context.Context, pool, verb string, refs []capacity.Ref, begin operation) (func(context.Context) error, error) {
 	failed := func(err error) error { return fmt.Errorf("%s instances of %s: %w", verb, pool, err) }
 	conn, err := c.connect(ctx)
@@ -56,7 +57,7 @@ func (c *Cloud) operate(ctx context.Context, pool, verb string, refs []capacity.
 		return nil, failed(fmt.Errorf("nothing was done: %w", err))
 	}
 	if len(ids) == 0 { // to Azure no IDs would mean all
-		return func(context.Context) error { return nil }, nil
+		return nil, nil
 	}
 	// From here on no answer means that nobody knows whether it is carried out.
 	asked := func(err error) error {

@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"crypto/sha256"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +11,8 @@ import (
 
 // unboundClaim is a claim that is bound once its pod is scheduled.
 type unboundClaim struct {
-	// id is the claim's namespace and name.
+	// id is the claim's namespace and name, "" if a volume is made for it wherever its
+	// pod goes, and no other pod uses it.
 	id    string
 	claim *corev1.PersistentVolumeClaim
 	// chosen is the node that a volume is being provisioned for, "" for none.
@@ -115,6 +117,35 @@ func (w *World) home(claim string) *Place {
 	return nil
 }
 
+// volumeLists are the digests of volumes that claims may be bound to: a class with all
+// of them in its key would be as large as they are, for every claim that waits.
+type volumeLists map[volumeList]string
+
+type volumeList struct {
+	first **corev1.PersistentVolume
+	n     int
+}
+
+// digest tells a list of volumes, which is not empty and does not change, from others.
+func (l *volumeLists) digest(list []*corev1.PersistentVolume) string {
+	id := volumeList{&list[0], len(list)}
+	known, ok := (*l)[id]
+	if !ok {
+		if *l == nil || len(*l) >= listsRemembered {
+			*l = volumeLists{}
+		}
+		var k key
+		k.object(list)
+		sum := sha256.Sum256(k.bytes)
+		known = string(sum[:])
+		(*l)[id] = known
+	}
+	return known
+}
+
+// listsRemembered bounds the memory for lists that are no more.
+const listsRemembered = 100
+
 // available are the claim's candidates as they are after what is planned.
 func (w *World) available(u *unboundClaim) []*corev1.PersistentVolume {
 	if len(w.taken) == 0 {
@@ -133,7 +164,7 @@ func (w *World) available(u *unboundClaim) []*corev1.PersistentVolume {
 // planVolumes binds the claims of n more planned pods, or with a negative n
 // unbinds them.
 func (w *World) planVolumes(p *Place, c *Class, n int) {
-	if c.volumes == nil || len(c.volumes.unbound) == 0 {
+	if !c.volumes.binds() {
 		return
 	}
 	if w.bindings == nil {
@@ -142,6 +173,9 @@ func (w *World) planVolumes(p *Place, c *Class, n int) {
 	for ; n > 0; n-- {
 		found, _ := w.bind(p, c)
 		for _, b := range found {
+			if b.claim.id == "" {
+				continue
+			}
 			w.bindings[b.claim.id] = append(w.bindings[b.claim.id], b)
 		}
 		w.retake(c)

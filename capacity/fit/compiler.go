@@ -32,6 +32,7 @@ type Compiler struct {
 	watched    watched
 	generation int
 	scratch    key
+	lists      volumeLists
 }
 
 // NewCompiler returns a Compiler that knows no class yet.
@@ -55,7 +56,7 @@ func (c *Compiler) Len() int { return len(c.classes) }
 // Keep forgets every class that is not used any more.
 func (c *Compiler) Keep(used map[*Class]bool) {
 	maps.DeleteFunc(c.classes, func(_ string, class *Class) bool { return !used[class] })
-	c.wishes = map[string]*Wish{}
+	c.wishes, c.lists = map[string]*Wish{}, nil
 	c.selectors = map[string]selector{}
 	c.selections = map[string]*selection{}
 	c.terms = map[term]*term{}

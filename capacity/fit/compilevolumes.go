@@ -34,6 +34,7 @@ type volumeCompiler struct {
 	stands bool
 	out    volumes
 	key    key
+	lists  *volumeLists
 }
 
 // compileVolumes compiles the pod's volumes into the class.
@@ -41,7 +42,7 @@ func (c *Compiler) compileVolumes(class *Class, pod *corev1.Pod, stands bool) {
 	if c.Objects == nil || len(pod.Spec.Volumes) == 0 {
 		return
 	}
-	vc := volumeCompiler{objects: c.Objects, class: class, pod: pod, stands: stands}
+	vc := volumeCompiler{objects: c.Objects, class: class, pod: pod, stands: stands, lists: &c.lists}
 	for i := range pod.Spec.Volumes {
 		vc.volume(&pod.Spec.Volumes[i])
 	}
@@ -105,7 +106,7 @@ func (vc *volumeCompiler) claim(claim *corev1.PersistentVolumeClaim, owned bool)
 	delayed := class != nil && class.VolumeBindingMode != nil && *class.VolumeBindingMode == storagev1.VolumeBindingWaitForFirstConsumer
 	switch {
 	case claim.Spec.VolumeName == "" && delayed:
-		vc.unbound(claim, class)
+		vc.unbound(claim, class, owned)
 	case claim.Spec.VolumeName == "" || !metav1.HasAnnotation(claim.ObjectMeta, volume.AnnBindCompleted):
 		vc.block(whyNotBound)
 	case pv == nil:
@@ -182,6 +183,11 @@ func HostsOf(pv *corev1.PersistentVolume) []string {
 	return hosts
 }
 
+// Free reports whether any claim may be bound to the volume.
+func Free(pv *corev1.PersistentVolume) bool {
+	return pv.Spec.ClaimRef == nil && pv.Status.Phase == corev1.VolumeAvailable
+}
+
 func reachOf(pv *corev1.PersistentVolume) *nodeaffinity.LazyErrorNodeSelector {
 	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
 		return nil
@@ -215,20 +221,30 @@ func (vc *volumeCompiler) zones(pv *corev1.PersistentVolume) {
 // k8s.io/cloud-provider, LabelMultiZoneDelimiter.
 const zonesSeparator = "__"
 
-// unbound compiles a claim that is bound once the pod is scheduled.
-func (vc *volumeCompiler) unbound(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) {
+// unbound compiles a claim that is bound once the pod is scheduled. One for which a
+// volume will be made, and for this pod alone, is like any other such: the pods of a Job
+// with volumes of their own are one class.
+func (vc *volumeCompiler) unbound(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, owned bool) {
 	u := &unboundClaim{
 		id:         claimID(claim),
 		claim:      claim,
 		chosen:     claim.Annotations[volume.AnnSelectedNode],
-		candidates: vc.objects.VolumesOf(class.Name),
+		candidates: vc.objects.VolumesFor(claim, class.Name),
+	}
+	if owned && u.chosen == "" && len(u.candidates) == 0 {
+		u.id = ""
 	}
 	u.provision = vc.provision(claim, class)
 	vc.out.unbound = append(vc.out.unbound, u)
 	vc.key.text("unbound")
-	vc.key.object(claim)
-	vc.key.object(u.candidates)
+	vc.key.text(u.id)
+	vc.key.text(u.chosen)
+	vc.key.text(storageOf(claim).String())
 	vc.key.object(class)
+	if len(u.candidates) > 0 {
+		vc.key.object(claim)
+		vc.key.text(vc.lists.digest(u.candidates))
+	}
 }
 
 // provision compiles where the class's provisioner can make a volume.

@@ -12,8 +12,10 @@ type Objects interface {
 	Namespaces() []*corev1.Namespace
 	Claim(namespace, name string) *corev1.PersistentVolumeClaim
 	Volume(name string) *corev1.PersistentVolume
-	// VolumesOf are the volumes of a storage class.
-	VolumesOf(class string) []*corev1.PersistentVolume
+	// VolumesFor are those of the storage class's volumes that the claim may be bound
+	// to: the free ones, and those that are kept for it. What is returned for several
+	// claims may be one and the same list.
+	VolumesFor(claim *corev1.PersistentVolumeClaim, class string) []*corev1.PersistentVolume
 	StorageClass(name string) *storagev1.StorageClass
 	Driver(name string) *storagev1.CSIDriver
 	// CapacitiesOf says where there is how much room for a storage class.

@@ -52,6 +52,11 @@ func (v *volumes) related() bool {
 // waits reports whether claims are bound once the pod is scheduled.
 func (v *volumes) waits() bool { return v != nil && len(v.unbound) > 0 }
 
+// binds reports whether that makes a difference to other pods.
+func (v *volumes) binds() bool {
+	return v != nil && slices.ContainsFunc(v.unbound, func(u *unboundClaim) bool { return u.id != "" })
+}
+
 func (v *volumes) crowds() bool { return v != nil && (len(v.attached) > 0 || len(v.disks) > 0) }
 
 func (v *volumes) key(k *key) {
@@ -143,56 +148,81 @@ func (w *World) attachable(p *Place, c *Class) string {
 	if c.volumes == nil || len(c.volumes.attached) == 0 || csi == nil {
 		return ""
 	}
-	var there census
-	there.add(csi, p.standing)
-	there.add(csi, p.crowding)
-	fresh := census{}
-	for _, a := range c.volumes.attached {
-		if _, known := there.ids[a.id]; a.id == "" || !known {
-			fresh.count(a, 1)
-		}
+	if p.attached == nil {
+		p.attached = attachedTo(p)
 	}
-	for id, driver := range csi.Attached {
-		if _, known := there.ids[id]; !known {
-			there.count(attachment{driver: driver}, 1)
+	for i := range c.volumes.attached {
+		driver := c.volumes.attached[i].driver
+		limit, limited := csi.Limits[driver]
+		if !limited || limit == Unlimited {
+			continue
 		}
-	}
-	for driver, n := range fresh.byDriver {
-		if limit, ok := csi.Limits[driver]; ok && limit != Unlimited && there.byDriver[driver]+n > limit {
+		if n := p.attached.fresh(c.volumes, driver); n > 0 && p.attached.byDriver[driver]+n > limit {
 			return whyLimit
 		}
 	}
 	return ""
 }
 
-// census counts volumes, each once however many pods share it.
-type census struct {
-	ids      map[string]bool
+// attached are the volumes of a place, each counted once however many pods share it.
+type attached struct {
+	csi *CSI
+	// pods are how many use each volume.
+	pods     map[string]int
 	byDriver map[string]int
 }
 
-func (s *census) add(csi *CSI, pods []Count) {
-	for i := range pods {
-		if v := pods[i].Class.volumes; v != nil {
-			for _, a := range v.attached {
-				if a.counts(csi) {
-					s.count(a, pods[i].N)
-				}
-			}
+// attachedTo are the volumes of the pods that stand on the place or are planned there,
+// and what its drivers say to be attached.
+func attachedTo(p *Place) *attached {
+	all := &attached{csi: p.shape.CSI, pods: map[string]int{}, byDriver: map[string]int{}}
+	for _, driver := range all.csi.Attached {
+		all.byDriver[driver]++
+	}
+	for _, there := range [][]Count{p.standing, p.crowding} {
+		for i := range there {
+			all.add(there[i].Class.volumes, there[i].N)
+		}
+	}
+	return all
+}
+
+// add counts the volumes of n more pods.
+func (all *attached) add(v *volumes, n int) {
+	if all == nil || v == nil {
+		return
+	}
+	for i := range v.attached {
+		id, driver := v.attached[i].id, v.attached[i].driver
+		if id == "" {
+			all.byDriver[driver] += n
+			continue
+		}
+		before := all.pods[id]
+		all.pods[id] = before + n
+		if _, counted := all.csi.Attached[id]; counted {
+			continue
+		}
+		switch {
+		case before == 0:
+			all.byDriver[driver]++
+		case before+n == 0:
+			all.byDriver[driver]--
 		}
 	}
 }
 
-func (s *census) count(a attachment, pods int) {
-	if s.byDriver == nil {
-		s.byDriver, s.ids = map[string]int{}, map[string]bool{}
+// fresh is how many volumes the driver would have to attach for one more pod.
+func (all *attached) fresh(v *volumes, driver string) int {
+	n := 0
+	for i := range v.attached {
+		a := &v.attached[i]
+		again := a.id != "" && slices.ContainsFunc(v.attached[:i], func(b attachment) bool { return b.id == a.id })
+		if a.driver == driver && !again && (a.id == "" || all.pods[a.id] == 0) {
+			n++
+		}
 	}
-	if a.id == "" {
-		s.byDriver[a.driver] += pods
-	} else if !s.ids[a.id] {
-		s.ids[a.id] = true
-		s.byDriver[a.driver]++
-	}
+	return n
 }
 
 // disk is a volume that is named in the pod itself and that pods of one node

@@ -49,6 +49,8 @@ type Place struct {
 	standing []Count
 	// crowding are planned pods that take more of the node than resources.
 	crowding []Count
+	// attached are the volumes of both, nil until somebody asks.
+	attached *attached
 	// index is the place's number in the world, none if it was removed.
 	index int
 	// labels are the shape's, and the host name of a machine without a name.
@@ -128,7 +130,7 @@ func (w *World) alike(p *Place, shape *Shape) bool {
 
 func (p *Place) form(shape *Shape, free Resources) {
 	p.shape, p.Free, p.labels = shape, free, shape.Labels
-	p.open = len(shape.Taints) == 0 && !shape.Unschedulable
+	p.open, p.attached = len(shape.Taints) == 0 && !shape.Unschedulable, nil
 }
 
 // labelsOfNew are the labels of a machine of the shape that does not exist yet.
@@ -189,6 +191,7 @@ func (w *World) plan(p *Place, c *Class, n int) {
 	p.Free.Take(c.Requests, n)
 	if c.crowds() {
 		p.crowding = counted(p.crowding, c, n)
+		p.attached.add(c.volumes, n)
 	}
 	w.planVolumes(p, c, n)
 	if !w.on && len(c.shunned) > 0 {

@@ -128,10 +128,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	}
 	keepToPool(pod, pool)
 	err = m.write("ungate", func() error {
-		before, after := &corev1.Pod{ObjectMeta: gated.ObjectMeta}, &corev1.Pod{ObjectMeta: pod.ObjectMeta}
-		before.Spec.SchedulingGates, after.Spec.SchedulingGates = gated.Spec.SchedulingGates, pod.Spec.SchedulingGates
-		before.Spec.NodeSelector, after.Spec.NodeSelector = gated.Spec.NodeSelector, pod.Spec.NodeSelector
-		return m.client.Patch(ctx, after, client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{}))
+		return m.client.Patch(ctx, placing(pod), client.StrategicMergeFrom(placing(gated), client.MergeFromWithOptimisticLock{}))
 	})
 	switch {
 	case refused(err):
@@ -150,15 +147,31 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 }
 
 // patchStatus writes what has changed of the pod's status, and makes it the pod that
-// the API server answers with. To look for changes in all of it as well, a pod as
-// JSON twice, would take most of the time.
+// the API server answers with.
 func (m *Manager) patchStatus(ctx context.Context, cached, pod *corev1.Pod) error {
-	before, after := &corev1.Pod{ObjectMeta: cached.ObjectMeta, Status: cached.Status}, &corev1.Pod{ObjectMeta: pod.ObjectMeta, Status: pod.Status}
-	err := m.client.Status().Patch(ctx, after, client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{}))
+	after := waitingStatus(pod)
+	err := m.client.Status().Patch(ctx, after, client.StrategicMergeFrom(waitingStatus(cached), client.MergeFromWithOptimisticLock{}))
 	if err == nil {
 		*pod = *after
 	}
 	return err
+}
+
+// waitingStatus and placing are what Tidegate may change of a pod's status and of its
+// spec. The rest, which is most of it, need not be written down and compared for a
+// patch.
+func waitingStatus(pod *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion},
+		Status:     corev1.PodStatus{Conditions: pod.Status.Conditions, NominatedNodeName: pod.Status.NominatedNodeName},
+	}
+}
+
+func placing(pod *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion},
+		Spec:       corev1.PodSpec{SchedulingGates: pod.Spec.SchedulingGates, NodeSelector: pod.Spec.NodeSelector},
+	}
 }
 
 // keepToPool keeps a pod that asks for a pool on that pool's nodes: to the

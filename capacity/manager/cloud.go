@@ -25,7 +25,8 @@ type Cloud interface {
 	// Delete deletes the instances, in one call, after reading that each ID
 	// still has its VMID; an instance that is gone already counts as deleted.
 	// The cloud lowers the capacity by itself. It returns as soon as the cloud
-	// has accepted it; the returned function waits for the outcome.
+	// has accepted it; the returned function waits for the outcome, and is nil if
+	// all are gone. So is that of Start and of Restart.
 	Delete(ctx context.Context, pool string, instances []capacity.Ref) (wait func(context.Context) error, err error)
 	// Protect changes whether the cloud may choose the instance when it scales in,
 	// after the same reading, and waits until that is so.

@@ -25,6 +25,10 @@ type objects struct {
 	onNodes    map[types.NamespacedName]*storagev1.CSINode
 	// attachments are by their nodes too: every change asks for those of each node.
 	attachments map[string]map[types.NamespacedName]*storagev1.VolumeAttachment
+	// free are the volumes that any claim may be bound to, by storage class, and kept
+	// those that have a claim; nil when volumes have changed.
+	free map[string][]*corev1.PersistentVolume
+	kept map[types.NamespacedName][]*corev1.PersistentVolume
 }
 
 var _ fit.Objects = (*objects)(nil)
@@ -47,6 +51,7 @@ func (o *objects) put(object any, gone bool) bool {
 		put(&o.claims, x, gone)
 	case *corev1.PersistentVolume:
 		put(&o.volumes, x, gone)
+		o.free, o.kept = nil, nil
 	case *storagev1.StorageClass:
 		put(&o.storage, x, gone)
 	case *storagev1.CSIDriver:
@@ -106,9 +111,32 @@ func (o *objects) Volume(name string) *corev1.PersistentVolume {
 	return o.volumes[types.NamespacedName{Name: name}]
 }
 
-// VolumesOf implements fit.Objects.
-func (o *objects) VolumesOf(class string) []*corev1.PersistentVolume {
-	return inOrder(o.volumes, func(v *corev1.PersistentVolume) bool { return volumehelper.GetPersistentVolumeClass(v) == class })
+// VolumesFor implements fit.Objects.
+func (o *objects) VolumesFor(claim *corev1.PersistentVolumeClaim, class string) []*corev1.PersistentVolume {
+	if o.free == nil {
+		o.sortVolumes()
+	}
+	list := o.free[class]
+	for _, v := range o.kept[client.ObjectKeyFromObject(claim)] {
+		if volumehelper.IsVolumeBoundToClaim(v, claim) && volumehelper.GetPersistentVolumeClass(v) == class {
+			list = append(slices.Clip(list), v)
+		}
+	}
+	return list
+}
+
+// sortVolumes finds out which volumes claims may be bound to. Most have a claim already.
+func (o *objects) sortVolumes() {
+	o.free, o.kept = map[string][]*corev1.PersistentVolume{}, map[types.NamespacedName][]*corev1.PersistentVolume{}
+	for _, v := range inOrder(o.volumes, func(v *corev1.PersistentVolume) bool { return fit.Free(v) || v.Spec.ClaimRef != nil }) {
+		if of := v.Spec.ClaimRef; of != nil {
+			claim := types.NamespacedName{Namespace: of.Namespace, Name: of.Name}
+			o.kept[claim] = append(o.kept[claim], v)
+		} else {
+			class := volumehelper.GetPersistentVolumeClass(v)
+			o.free[class] = append(o.free[class], v)
+		}
+	}
 }
 
 // StorageClass implements fit.Objects.

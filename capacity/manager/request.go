@@ -43,7 +43,7 @@ func (p *pools) grow(ctx context.Context, g capacity.Grow) (int, error) {
 	}
 	p.update(g.Pool, func(s *poolState) { s.Growing, s.Asked, s.awaited = false, p.now(), s.awaited+1 })
 	p.soon()
-	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+	p.await(ctx, wait, func(err error) {
 		p.update(g.Pool, func(s *poolState) {
 			s.awaited--
 			if err != nil {
@@ -78,12 +78,23 @@ func (p *pools) begin(g capacity.Grow) bool {
 	return true
 }
 
+// await tells the outcome of a request to then, in the background unless there is
+// nothing to wait for.
 func (p *pools) await(ctx context.Context, wait func(context.Context) error, then func(error)) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	then(wait(ctx))
-	p.soon()
-	p.changed()
+	told := func(err error) {
+		then(err)
+		p.soon()
+		p.changed()
+	}
+	if wait == nil {
+		told(nil)
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
+		defer cancel()
+		told(wait(ctx))
+	}()
 }
 
 func (p *pools) served(pool string) {
@@ -191,7 +202,7 @@ func (p *pools) follow(ctx context.Context, pool string, refs []capacity.Ref, le
 		}
 		s.Instances = p.shown(s.Instances)
 	})
-	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+	p.await(ctx, wait, func(err error) {
 		then(err)
 		if err != nil {
 			left = unlisted
@@ -246,7 +257,7 @@ func (p *pools) delete(ctx context.Context, pool string, refs []capacity.Ref, th
 		}
 		s.Instances = p.shown(s.Instances)
 	})
-	go p.await(context.WithoutCancel(ctx), wait, func(err error) {
+	p.await(ctx, wait, func(err error) {
 		p.land(pool, refs, unlisted)
 		then(err)
 	})

@@ -111,15 +111,23 @@ func (m *Manager) patch(ctx context.Context, cached *corev1.Node, s capacity.Ste
 }
 
 // patchNode writes what has changed of the node if it still has that version, and
-// makes it the node that the API server answers with. What the kubelet reports is
-// never changed here, and is most of it.
+// makes it the node that the API server answers with.
 func (m *Manager) patchNode(ctx context.Context, cached, node *corev1.Node) error {
-	before, after := &corev1.Node{ObjectMeta: cached.ObjectMeta, Spec: cached.Spec}, &corev1.Node{ObjectMeta: node.ObjectMeta, Spec: node.Spec}
+	before, after := changeable(cached), changeable(node)
 	err := m.client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	if err == nil {
 		*node = *after
 	}
 	return err
+}
+
+// changeable is what Tidegate may change of a node. The rest, such as what the kubelet
+// reports, need not be written down and compared for a patch.
+func changeable(n *corev1.Node) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, ResourceVersion: n.ResourceVersion, Labels: n.Labels, Annotations: n.Annotations},
+		Spec:       corev1.NodeSpec{Taints: n.Spec.Taints},
+	}
 }
 
 // told logs a step that was taken, and records an event for all but the

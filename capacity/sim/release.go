@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,9 +17,10 @@ import (
 )
 
 // memory is what a process knows beside what it sees: what it released itself and
-// when it began to, when it has seen which pod on which node, and until when each
-// node was open.
+// when it began to, when it has seen which pod on which node, until when each
+// node was open, and since when it has known the DaemonSet.
 type memory struct {
+	daemons  time.Time // zero if it does not
 	released map[types.UID]*corev1.Pod
 	begun    map[types.UID]time.Time
 	stays    map[types.UID]*stay
@@ -52,6 +54,9 @@ func newMemory(view *cluster.Cache) *memory {
 		AddFunc:    func(o any) { m.seeNode(o.(*corev1.Node)) },
 		UpdateFunc: func(_, o any) { m.seeNode(o.(*corev1.Node)) },
 		DeleteFunc: func(o any) { m.seeGone(o.(*corev1.Node)) },
+	})
+	_, _ = view.Informer(&appsv1.DaemonSet{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { m.daemons = time.Now() },
 	})
 	_, _ = view.Informer(&corev1.Pod{}).AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { m.see(o.(*corev1.Pod), false) },
@@ -108,7 +113,8 @@ func (m *memory) see(pod *corev1.Pod, gone bool) {
 	}
 }
 
-// at returns what the process has seen on the node at a time.
+// at returns what the process has seen on the node at a time, and the DaemonSet's
+// pod.
 func (m *memory) at(t time.Time, node string) []*corev1.Pod {
 	var on []*corev1.Pod
 	for _, s := range m.stays {
@@ -116,7 +122,10 @@ func (m *memory) at(t time.Time, node string) []*corev1.Pod {
 			on = append(on, s.pod)
 		}
 	}
-	return on
+	if m.daemons.IsZero() || m.daemons.After(t) {
+		return on
+	}
+	return withDaemon(on)
 }
 
 // moments returns all times, not long ago, at which something has changed on the
@@ -184,7 +193,7 @@ func (p *process) room(name string, like *corev1.Pod) int {
 	}
 	best := 0
 	for _, t := range p.memory.moments(name) {
-		known := withDaemon(p.memory.at(t, name))
+		known := p.memory.at(t, name)
 		for _, pod := range p.coming(name) {
 			if pod.UID != like.UID && !p.memory.later(pod, like) && fitting(node, known, pod) > 0 {
 				known = append(known, pod)

@@ -223,7 +223,7 @@ func TestCertManagerGoes(t *testing.T) {
 // In a cluster that never had cert-manager the installation says what is
 // missing; until it is there, pods that opted in are refused at once with a
 // sentence that names the webhook, and nobody else notices. When it comes, to
-// repeat the installation is enough. The log says how long each of that takes.
+// repeat the installation is enough, and everything runs. The log says how long each of that takes.
 func TestCertManagerNeverThere(t *testing.T) {
 	c, err := cluster.Start(t.Context(), cluster.Options{})
 	if err != nil {
@@ -299,4 +299,23 @@ func TestCertManagerNeverThere(t *testing.T) {
 		return nil
 	})
 	t.Logf("with cert-manager the certificates are there and trusted %s after the installation is repeated", time.Since(came).Round(time.Millisecond))
+
+	// All that is applied then has its pods on a server, as its namespaces allow.
+	if err := rig.AddServerNode(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the workloads run", func() error {
+		webhook, err := client.AppsV1().Deployments(api.Namespace).Get(t.Context(), api.WebhookService, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		server, err := client.AppsV1().DaemonSets(api.ServerNamespace).Get(t.Context(), "tidegate", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if webhook.Status.ReadyReplicas != *webhook.Spec.Replicas || server.Status.NumberReady != 1 {
+			return fmt.Errorf("the webhook's Deployment is %+v, the servers' DaemonSet %+v", webhook.Status, server.Status)
+		}
+		return nil
+	})
 }

@@ -37,9 +37,9 @@ func TestUpgrade(t *testing.T) {
 	u.withTidegate()
 	u.submits("works", 0)
 	node := u.machine(cli.Busy).Name
-	u.reads("retire "+node, "is retired")
+	u.types("retire", node)
 	u.machine(cli.Retiring)
-	u.reads("pause", "paused")
+	u.types("pause")
 	for i := range waiting {
 		u.submitsSized(fmt.Sprintf("waits-%03d", i), "50m", time.Second)
 	}

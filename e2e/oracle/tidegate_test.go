@@ -152,8 +152,10 @@ func (o objects) Volume(name string) *corev1.PersistentVolume {
 	return first(o.cluster, func(v *corev1.PersistentVolume) bool { return v.Name == name })
 }
 
-func (o objects) VolumesOf(class string) []*corev1.PersistentVolume {
-	return all(o.cluster, func(v *corev1.PersistentVolume) bool { return volume.GetPersistentVolumeClass(v) == class })
+func (o objects) VolumesFor(claim *corev1.PersistentVolumeClaim, class string) []*corev1.PersistentVolume {
+	return all(o.cluster, func(v *corev1.PersistentVolume) bool {
+		return volume.GetPersistentVolumeClass(v) == class && (fit.Free(v) || volume.IsVolumeBoundToClaim(v, claim))
+	})
 }
 
 func (o objects) StorageClass(name string) *storagev1.StorageClass {

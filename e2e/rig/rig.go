@@ -119,7 +119,7 @@ func Start(ctx context.Context, options Options) (_ *Rig, err error) {
 	if err := r.Install(ctx); err != nil {
 		return nil, fmt.Errorf("install Tidegate's manifests: %w", err)
 	}
-	if err := r.addServerNode(ctx); err != nil {
+	if err := AddServerNode(ctx, r.Client); err != nil {
 		return nil, fmt.Errorf("add the server's node: %w", err)
 	}
 	return r, r.startAzure(ctx)
@@ -170,8 +170,8 @@ func (r *Rig) Stop() {
 	os.RemoveAll(r.dir)
 }
 
-// addServerNode makes the node of a k3s server, on which no batch pod fits.
-func (r *Rig) addServerNode(ctx context.Context) error {
+// AddServerNode makes the node of a k3s server, on which no batch pod fits.
+func AddServerNode(ctx context.Context, client kubernetes.Interface) error {
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU:    resource.MustParse("2"),
 		corev1.ResourceMemory: resource.MustParse("4Gi"),
@@ -191,6 +191,6 @@ func (r *Rig) addServerNode(ctx context.Context) error {
 		Spec:   corev1.NodeSpec{ProviderID: "k3s://" + ServerNode},
 		Status: corev1.NodeStatus{Capacity: resources, Allocatable: resources},
 	}
-	_, err := r.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	_, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 	return err
 }
