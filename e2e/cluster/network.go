@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"sync"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +18,27 @@ import (
 // sit on the port of a component that is just being restarted.
 const firstPort, ports = 20000, 12000
 
-// FreePort returns a TCP port that nobody listens on at any of the addresses; without addresses, at 127.0.0.1.
+// reserved keeps the ports that this process has taken, until it ends.
+var reserved struct {
+	sync.Mutex
+	ports []net.Listener
+}
+
+// reserve takes the port before anybody listens on it: tests of other packages look for ports at the same time. The
+// name of the socket is in no file system, and free again when the process ends, however it does.
+func reserve(port int) error {
+	taken, err := net.Listen("unix", fmt.Sprintf("@tidegate-e2e-port-%d", port))
+	if err != nil {
+		return fmt.Errorf("reserve port %d: %w", port, err)
+	}
+	reserved.Lock()
+	defer reserved.Unlock()
+	reserved.ports = append(reserved.ports, taken)
+	return nil
+}
+
+// FreePort returns a TCP port that nobody listens on at any of the addresses, and that nobody else is given; without
+// addresses, at 127.0.0.1.
 func FreePort(addresses ...string) (int, error) {
 	if len(addresses) == 0 {
 		addresses = []string{"127.0.0.1"}
@@ -25,6 +46,9 @@ func FreePort(addresses ...string) (int, error) {
 	var lastErr error
 	for range 100 {
 		port := firstPort + rand.IntN(ports)
+		if lastErr = reserve(port); lastErr != nil {
+			continue
+		}
 		if lastErr = free(port, addresses); lastErr == nil {
 			return port, nil
 		}

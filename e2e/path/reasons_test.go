@@ -20,6 +20,7 @@ func TestWarnings(t *testing.T) {
 	w := newWorld(t, "warn")
 	t.Parallel()
 	tidegate(t)
+	w.agents() // of a machine's CPU they take a part
 	const manifest = `
 apiVersion: batch/v1
 kind: Job
@@ -68,6 +69,7 @@ func TestReasons(t *testing.T) {
 	w := newWorld(t, "full")
 	t.Parallel()
 	tidegate(t)
+	w.agents() // of a machine's CPU they take a part
 	gpu := w.pod("gpu", "1", 0)
 	one := corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
 	gpu.Spec.Containers[0].Resources.Limits = one
