@@ -129,6 +129,11 @@ func TestVolumes(t *testing.T) {
 				pod("p", 1, withDisk("w-1/data"))),
 			want: []string{"release p to a"},
 		},
+		"which drivers will register on it is not known yet": {
+			in: snapshot(pools(poolOf("agents", 1, drivers(&fit.CSI{Unknown: true}), running("a"))), nodes(joined(time.Minute)),
+				pod("p", 1, withDisk("anywhere/data")), pod("q", 1)),
+			want: []string{"release q to a", "p waits: MachinesComing"},
+		},
 		"it will not register any more": {
 			in: snapshot(pools(poolOf("agents", 1, attaching(8, "w-1"), running("a"))), nodes(joined(JoinTimeout)),
 				pod("p", 1, withDisk("w-1/data"))),

@@ -92,10 +92,14 @@ func (c *CSI) Empty() *CSI {
 
 // LacksDrivers reports whether drivers of the other shape have not registered on a
 // node of this one. They do so some time after the node is ready: first they set
-// their labels, then they stand in its CSINode.
+// their labels, then they stand in its CSINode. While nobody knows which there will be
+// a node lacks them on which none has.
 func (s *Shape) LacksDrivers(of *Shape) bool {
-	if of.CSI == nil {
+	switch {
+	case of.CSI == nil:
 		return false
+	case of.CSI.Unknown && (s.CSI == nil || len(s.CSI.Limits) == 0):
+		return true
 	}
 	for driver := range of.CSI.Limits {
 		if !s.CSI.has(driver) {

@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -109,5 +111,34 @@ func TestClassesAreSmallHoweverManyVolumesThereAre(t *testing.T) {
 				t.Errorf("the key of the pod's class has %d bytes, want a few hundred", size)
 			}
 		})
+	}
+}
+
+// What a DaemonSet's pods take of a new machine counts also if they have a volume.
+func TestDaemonsWithVolumesCount(t *testing.T) {
+	s := newStore(time.Now)
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "collector", UID: "uid-set"}}
+	set.Spec.Template.Spec = corev1.PodSpec{
+		Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}}}},
+		Volumes:    []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
+	}
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "data", Annotations: map[string]string{"pv.kubernetes.io/bind-completed": "yes"}},
+		Spec:       corev1.PersistentVolumeClaimSpec{VolumeName: "share"},
+	}
+	share := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "share"}}
+	takes := func() int64 {
+		var snapshot capacity.Snapshot
+		s.fill(&snapshot, nobody)
+		return (&fit.Shape{}).Overhead(snapshot.Daemons, "").MilliCPU
+	}
+	s.set(set)
+	if got := takes(); got != 0 {
+		t.Errorf("without its claim it takes %d of a new machine's CPU, want nothing", got)
+	}
+	s.set(claim)
+	s.set(share)
+	if got := takes(); got != 2000 {
+		t.Errorf("it takes %d of a new machine's CPU, want 2000", got)
 	}
 }

@@ -132,6 +132,18 @@ func TestVolumesDecideWherePodsFit(t *testing.T) {
 	}}
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "disks"}, Provisioner: diskDriver}
 	driver := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: diskDriver}, Spec: storagev1.CSIDriverSpec{PreventPodSchedulingIfMissing: new(true)}}
+	// Volumes of this class are made by hand.
+	spare := &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "spare"}, Provisioner: "kubernetes.io/no-provisioner",
+		VolumeBindingMode: new(storagev1.VolumeBindingWaitForFirstConsumer),
+	}
+	lateClaim := claim("")
+	lateClaim.Spec.StorageClassName = &spare.Name
+	free := func(claim *corev1.ObjectReference) *corev1.PersistentVolume {
+		return localVolume("n2", func(pv *corev1.PersistentVolume) {
+			pv.Spec.StorageClassName, pv.Spec.ClaimRef, pv.Status.Phase = spare.Name, claim, corev1.VolumeAvailable
+		})
+	}
 	for name, tc := range map[string]struct {
 		objects []client.Object
 		gone    []client.Object
@@ -147,6 +159,12 @@ func TestVolumesDecideWherePodsFit(t *testing.T) {
 		"one node has it":                  {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(1))}, want: []string{"n1"}},
 		"that node has lost it":            {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(1))}, gone: []client.Object{csiNode("n1")}},
 		"it attaches no more":              {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(0)), csiNode("n2", disksOf(1))}, want: []string{"n2"}},
+		"it waits for a volume":            {objects: []client.Object{spare, lateClaim}},
+		"there is one":                     {objects: []client.Object{spare, lateClaim, free(nil)}, want: []string{"n2"}},
+		"that one is gone":                 {objects: []client.Object{spare, lateClaim, free(nil)}, gone: []client.Object{free(nil)}},
+		"another claim has it":             {objects: []client.Object{spare, lateClaim, free(nil), free(&corev1.ObjectReference{Namespace: "work", Name: "other"})}},
+		"it was kept for another claim":    {objects: []client.Object{spare, lateClaim, free(&corev1.ObjectReference{Namespace: "work", Name: "other"}), free(nil)}, want: []string{"n2"}},
+		"one is kept for it":               {objects: []client.Object{spare, lateClaim, free(&corev1.ObjectReference{Namespace: "work", Name: claimName})}, want: []string{"n2"}},
 		"its room is taken by another one": {objects: []client.Object{claim("pvc-1"), driver, csiNode("n1", disksOf(1)), attachment("n1", "pvc-2"), disk, other(disk)}},
 		"that one is detached": {
 			objects: []client.Object{claim("pvc-1"), driver, csiNode("n1", disksOf(1)), attachment("n1", "pvc-2"), disk, other(disk)},

@@ -41,9 +41,8 @@ func (*objects) kinds() []client.Object {
 	}
 }
 
-// put takes over a new or changed object, or forgets one that is gone. It reports
-// whether the object is of one of the kinds.
-func (o *objects) put(object any, gone bool) bool {
+// put takes over a new or changed object, or forgets one that is gone.
+func (o *objects) put(object any, gone bool) {
 	switch x := object.(type) {
 	case *corev1.Namespace:
 		put(&o.namespaces, x, gone)
@@ -70,10 +69,7 @@ func (o *objects) put(object any, gone bool) bool {
 		if len(on) == 0 {
 			delete(o.attachments, x.Spec.NodeName)
 		}
-	default:
-		return false
 	}
-	return true
 }
 
 func put[T client.Object](all *map[types.NamespacedName]T, object T, gone bool) {
@@ -116,26 +112,28 @@ func (o *objects) VolumesFor(claim *corev1.PersistentVolumeClaim, class string) 
 	if o.free == nil {
 		o.sortVolumes()
 	}
-	list := o.free[class]
-	for _, v := range o.kept[client.ObjectKeyFromObject(claim)] {
-		if volumehelper.IsVolumeBoundToClaim(v, claim) && volumehelper.GetPersistentVolumeClass(v) == class {
-			list = append(slices.Clip(list), v)
-		}
+	kept := slices.DeleteFunc(slices.Clone(o.kept[client.ObjectKeyFromObject(claim)]), func(v *corev1.PersistentVolume) bool {
+		return !volumehelper.IsVolumeBoundToClaim(v, claim) || volumehelper.GetPersistentVolumeClass(v) != class
+	})
+	if len(kept) == 0 {
+		return o.free[class]
 	}
-	return list
+	slices.SortFunc(kept, byName)
+	return append(kept, o.free[class]...)
 }
 
 // sortVolumes finds out which volumes claims may be bound to. Most have a claim already.
 func (o *objects) sortVolumes() {
 	o.free, o.kept = map[string][]*corev1.PersistentVolume{}, map[types.NamespacedName][]*corev1.PersistentVolume{}
-	for _, v := range inOrder(o.volumes, func(v *corev1.PersistentVolume) bool { return fit.Free(v) || v.Spec.ClaimRef != nil }) {
+	for _, v := range o.volumes {
 		if of := v.Spec.ClaimRef; of != nil {
 			claim := types.NamespacedName{Namespace: of.Namespace, Name: of.Name}
 			o.kept[claim] = append(o.kept[claim], v)
-		} else {
-			class := volumehelper.GetPersistentVolumeClass(v)
-			o.free[class] = append(o.free[class], v)
 		}
+	}
+	for _, v := range inOrder(o.volumes, fit.Free) {
+		class := volumehelper.GetPersistentVolumeClass(v)
+		o.free[class] = append(o.free[class], v)
 	}
 }
 
@@ -161,9 +159,16 @@ func (*objects) Devices(corev1.ResourceName) bool { return false }
 // inOrder returns the objects that are so, in the order of their names: classes must
 // not depend on that of a map.
 func inOrder[T client.Object](all map[types.NamespacedName]T, so func(T) bool) []T {
-	found := slices.DeleteFunc(slices.Collect(maps.Values(all)), func(o T) bool { return !so(o) })
-	slices.SortFunc(found, func(a, b T) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
+	var found []T
+	for _, o := range all {
+		if so(o) {
+			found = append(found, o)
+		}
+	}
+	slices.SortFunc(found, byName)
 	return found
+}
+
+func byName[T client.Object](a, b T) int {
+	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 }

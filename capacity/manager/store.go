@@ -8,7 +8,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -37,12 +36,12 @@ type store struct {
 	gangs      map[gangName]*storedGang
 	sets       map[types.UID]*appsv1.DaemonSet
 	objects    *objects
-	// looked is true when an object has changed that classes may have been compiled
-	// with, and registered when one has that says which volumes nodes can attach.
-	looked, registered bool
+	// touched are what has changed that classes may have been compiled with, and the
+	// nodes whose volumes may be others.
+	touched touched
 	// local is a volume for each host name that has the data of one on its disk, nil
 	// when volumes have changed.
-	local map[string]string
+	local map[string]*corev1.PersistentVolume
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
 	// held are the places of pods whose release is under way or not seen yet.
@@ -86,7 +85,7 @@ type storedJob struct {
 
 func newStore(now func() time.Time) *store {
 	s := &store{
-		now: now, compiler: fit.NewCompiler(), objects: &objects{}, held: map[types.UID]held{},
+		now: now, compiler: fit.NewCompiler(), objects: &objects{}, touched: newTouched(), held: map[types.UID]held{},
 		pods:  map[types.UID]*storedPod{},
 		nodes: map[string]*storedNode{}, jobs: map[types.UID]*storedJob{}, gangs: map[gangName]*storedGang{}, sets: map[types.UID]*appsv1.DaemonSet{},
 	}
@@ -154,21 +153,6 @@ func (s *store) remove(object any) {
 		s.daemons = nil
 	default:
 		s.put(object, true)
-	}
-}
-
-// put takes over one of the objects that decide beside pods and nodes.
-func (s *store) put(object any, gone bool) {
-	if !s.objects.put(object, gone) {
-		return
-	}
-	switch object.(type) {
-	case *storagev1.CSINode, *storagev1.VolumeAttachment:
-		s.registered = true
-	case *corev1.PersistentVolume:
-		s.local, s.looked, s.registered = nil, true, true
-	default:
-		s.looked = true
 	}
 }
 

@@ -55,25 +55,9 @@ func (s *store) forgetClasses() {
 
 // recompile compiles the pods again if a selector came that looks at labels
 // that nobody has looked at before, and those that were compiled with the help of
-// other objects if one of these has changed. What nodes' volume drivers say is brought
-// up to date too.
+// other objects if one of these has changed.
 func (s *store) recompile() {
-	if s.registered {
-		s.registered = false
-		for name, n := range s.nodes {
-			if csi := s.objects.csi(name); n.object != nil && !csi.Equal(n.node.CSI) {
-				n.node.CSI, n.shown = csi, nil
-			}
-		}
-	}
-	if s.looked {
-		s.looked, s.daemons = false, nil
-		for _, stored := range s.pods {
-			if stored.pod != nil && stored.pod.Class.Looked {
-				s.reclassify(stored)
-			}
-		}
-	}
+	s.retouch()
 	for s.generation != s.compiler.Generation() {
 		s.generation = s.compiler.Generation()
 		for _, stored := range s.pods {
@@ -201,7 +185,9 @@ func (s *store) daemonClasses() []*fit.Class {
 		template := &set.Spec.Template
 		request, _ := api.ParsePodRequest(template.Annotations)
 		if set.DeletionTimestamp == nil && (request.OptIn == nil || !*request.OptIn) {
-			s.daemons = append(s.daemons, s.compiler.Class(&corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}, ""))
+			pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+			pod.Namespace = set.Namespace // where its claims are
+			s.daemons = append(s.daemons, s.compiler.Class(pod, ""))
 		}
 	}
 	slices.SortFunc(s.daemons, func(a, b *fit.Class) int { return strings.Compare(a.ID, b.ID) })

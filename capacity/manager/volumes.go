@@ -41,16 +41,19 @@ func describeVolume(pv *corev1.PersistentVolume) string {
 // caller holds s.mu.
 func (s *store) localVolume(n *corev1.Node) string {
 	if s.local == nil {
-		s.local = map[string]string{}
-		for _, pv := range inOrder(s.objects.volumes, func(*corev1.PersistentVolume) bool { return true }) {
+		s.local = map[string]*corev1.PersistentVolume{}
+		for _, pv := range s.objects.volumes {
 			for _, host := range hostsOf(pv) {
-				if s.local[host] == "" {
-					s.local[host] = describeVolume(pv)
+				if first := s.local[host]; first == nil || pv.Name < first.Name {
+					s.local[host] = pv
 				}
 			}
 		}
 	}
-	return s.local[hostOf(n)]
+	if pv := s.local[hostOf(n)]; pv != nil {
+		return describeVolume(pv)
+	}
+	return ""
 }
 
 // liveVolume is the same as the API server and not a cache knows it.
