@@ -2,6 +2,7 @@ package manager
 
 import (
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func BenchmarkCachedPod(b *testing.B) {
 	pod := gatedPod(func(p *corev1.Pod) {
 		p.Labels = map[string]string{"batch.kubernetes.io/job-name": "frames", "batch.kubernetes.io/controller-uid": "0b0c", "app": "frames"}
 		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "frames", UID: "0b0c", Controller: new(true)}}
-		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", FieldsV1: &metav1.FieldsV1{Raw: make([]byte, 1500)}}}
+		p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager", FieldsV1: metav1.NewFieldsV1(strings.Repeat("f", 1500))}}
 		p.Spec.NodeName = "agents000001"
 		p.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists}, {Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists}}
 		p.Spec.Volumes = []corev1.Volume{{Name: "kube-api-access", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: make([]corev1.VolumeProjection, 3)}}}}
