@@ -300,17 +300,29 @@ func TestScheduler(t *testing.T) {
 		nodes       []corev1.Node
 		want        Verdict
 		detail, fix string
+		here        []string // what is wrong with the files of server a, on which the doctor is
 	}{
-		"configured":               {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","`+ours+`"]`)}, OK, "1 servers", ""},
-		"configured in one word":   {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`)}, OK, "1 servers", ""},
-		"another configuration":    {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`), server("b", `["server","--kube-scheduler-arg","config=/etc/x.yaml"]`)}, Warning, ": b (/etc/x.yaml)", "tidegate k3s check"},
-		"two configurations":       {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","config=/etc/x.yaml","--kube-scheduler-arg=`+ours+`"]`)}, Warning, ": a (/etc/x.yaml, /etc/rancher/k3s/tidegate/scheduler.yaml)", "tidegate k3s check"},
-		"one of two":               {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`), server("b", `["server","--kube-scheduler-arg","v=4"]`)}, Failed, ": b", "tidegate k3s install"},
-		"unreadable":               {[]corev1.Node{server("a", `server`)}, Failed, ": a", ""},
-		"an argument that is last": {[]corev1.Node{server("a", `["server","--kube-scheduler-arg"]`)}, Failed, ": a", ""},
-		"agents do not count":      {[]corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "agent", Annotations: map[string]string{nodeArgs: `["agent"]`}}}}, Unknown, "no node says", "extender"},
+		"configured":                      {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","`+ours+`"]`)}, OK, "1 servers", "", nil},
+		"configured in one word":          {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`)}, OK, "1 servers", "", nil},
+		"another configuration":           {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`), server("b", `["server","--kube-scheduler-arg","config=/etc/x.yaml"]`)}, Warning, ": b (/etc/x.yaml)", "tidegate k3s check", nil},
+		"two configurations":              {[]corev1.Node{server("a", `["server","--kube-scheduler-arg","config=/etc/x.yaml","--kube-scheduler-arg=`+ours+`"]`)}, Warning, ": a (/etc/x.yaml, /etc/rancher/k3s/tidegate/scheduler.yaml)", "tidegate k3s check", nil},
+		"one of two":                      {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`), server("b", `["server","--kube-scheduler-arg","v=4"]`)}, Failed, ": b", "tidegate k3s install", nil},
+		"unreadable":                      {[]corev1.Node{server("a", `server`)}, Failed, ": a", "", nil},
+		"an argument that is last":        {[]corev1.Node{server("a", `["server","--kube-scheduler-arg"]`)}, Failed, ": a", "", nil},
+		"another one, judged here":        {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`)}, OK, "1 servers", "", []string{}},
+		"broken, judged here":             {[]corev1.Node{server("a", `["server","--kube-scheduler-arg=`+ours+`"]`)}, Failed, "this server's files: /etc/x: bad: mend it", "k3s check", []string{"/etc/x: bad: mend it"}},
+		"not restarted yet":               {[]corev1.Node{server("a", `["server"]`)}, Failed, ": a", "restart", []string{}},
+		"of others nothing is known here": {[]corev1.Node{server("b", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`)}, Warning, ": b", "k3s check", []string{}},
+		"agents do not count":             {[]corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "agent", Annotations: map[string]string{nodeArgs: `["agent"]`}}}}, Unknown, "no node says", "extender", nil},
 	} {
-		t.Run(name, func(t *testing.T) { expect(t, scheduler(tc.nodes), tc.want, tc.detail, tc.fix) })
+		t.Run(name, func(t *testing.T) {
+			p := patient(t, interceptor.Funcs{})
+			p.Cluster.Nodes = tc.nodes
+			if tc.here != nil {
+				p.Machine = Machine{Name: "a", SchedulerFaults: func() []string { return tc.here }}
+			}
+			expect(t, scheduler(p), tc.want, tc.detail, tc.fix)
+		})
 	}
 }
 
@@ -335,7 +347,7 @@ func TestIMDS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := patient(t, interceptor.Funcs{})
 			p.Cluster.Nodes = tc.nodes
-			p.Machine = Machine{tc.on, func(context.Context) (bool, error) { return tc.guarded, tc.err }}
+			p.Machine = Machine{Name: tc.on, MetadataGuarded: func(context.Context) (bool, error) { return tc.guarded, tc.err }}
 			expect(t, imds(t.Context(), p), tc.want, tc.detail, tc.fix)
 		})
 	}

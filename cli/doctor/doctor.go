@@ -93,6 +93,9 @@ type Machine struct {
 	// MetadataGuarded reports whether it keeps its pods from Azure's metadata
 	// service.
 	MetadataGuarded func(context.Context) (bool, error)
+	// SchedulerFaults are what is wrong with the files that its scheduler reads;
+	// nil if they cannot be looked at.
+	SchedulerFaults func() []string
 }
 
 // Examine makes every check, in the order in which they build on each other.
@@ -116,7 +119,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		{"webhook", func() Finding { return webhook(ctx, p) }},
 		{"certificates", func() Finding { return certificates(ctx, p) }},
 		{"authority", func() Finding { return authority(ctx, p) }},
-		{"scheduler", func() Finding { return scheduler(p.Cluster.Nodes) }},
+		{"scheduler", func() Finding { return scheduler(p) }},
 		{"imds", func() Finding { return imds(ctx, p) }},
 		{"autoscalers", func() Finding { return autoscalers(ctx, p, status) }},
 	} {

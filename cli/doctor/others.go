@@ -24,18 +24,22 @@ const nodeArgs = "k3s.io/node-args"
 
 // scheduler asks whether every k3s server's scheduler has Tidegate's
 // configuration file: what is in it only the server can see.
-func scheduler(nodes []corev1.Node) Finding {
-	var without, other []string
+func scheduler(p Patient) Finding {
+	var without, broken, other []string
 	with := 0
-	for i := range nodes {
-		n := &nodes[i]
+	for i := range p.Cluster.Nodes {
+		n := &p.Cluster.Nodes[i]
 		text, told := n.Annotations[nodeArgs]
 		if !api.IsServer(n) || !told {
 			continue
 		}
-		switch files := schedulerConfigs(text); {
+		files := schedulerConfigs(text)
+		switch {
 		case len(files) == 0:
 			without = append(without, n.Name)
+		case n.Name == p.Machine.Name && p.Machine.SchedulerFaults != nil:
+			with++
+			broken = p.Machine.SchedulerFaults()
 		case slices.Equal(files, []string{"/" + k3s.SchedulerConfig}):
 			with++
 		default:
@@ -47,12 +51,14 @@ func scheduler(nodes []corev1.Node) Finding {
 	switch {
 	case len(without) > 0:
 		return failed("on each of them: tidegate k3s install, then the restart that it prints", "the scheduler of these servers does not ask Tidegate, so that marked nodes get new pods: %s", strings.Join(without, ", "))
+	case len(broken) > 0:
+		return failed("mend that before k3s is restarted; tidegate k3s check says whether it is", "this server's files: %s", strings.Join(broken, "; "))
 	case len(other) > 0:
 		return warning("on each of them, as root: tidegate k3s check says whether Tidegate is among the extenders of that file", "the scheduler of these servers has another configuration than Tidegate's: %s", strings.Join(other, "; "))
 	case with == 0:
 		return Finding{Verdict: Unknown, Detail: "no node says that it is a k3s server", Fix: "see that the scheduler's configuration has Tidegate as an extender"}
 	}
-	return ok("%d servers start theirs with Tidegate's configuration; tidegate k3s check, on the server, looks into it", with)
+	return ok("%d servers start theirs with the configuration; tidegate k3s check, on the server, looks into it", with)
 }
 
 // schedulerConfigs are the configurations that the arguments give the scheduler.

@@ -81,6 +81,14 @@ func examined(ctx context.Context, config *rest.Config) (doctor.Patient, error) 
 	p.Machine = doctor.Machine{Name: strings.ToLower(host), MetadataGuarded: func(ctx context.Context) (bool, error) {
 		return k3s.MetadataGuarded(ctx, runProgram)
 	}}
+	if os.Geteuid() == 0 { // others may not read what the scheduler signs in with
+		p.Machine.SchedulerFaults = func() (faults []string) {
+			for _, f := range k3s.Check(os.DirFS("/"), time.Now()) {
+				faults = append(faults, f.String())
+			}
+			return faults
+		}
+	}
 	// Last, so that its clock is read right after this one's.
 	p.Server, err = doctor.AskServer(ctx, config)
 	return p, err

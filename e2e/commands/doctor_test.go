@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/cli/doctor"
+	"github.com/tidegate-k3s/tidegate/e2e/rig"
 )
 
 // verdicts are what tidegate doctor finds, by check. It fails if a check does.
@@ -48,6 +51,27 @@ func TestDoctor(t *testing.T) {
 		return nil
 	})
 
+	// The server says with which arguments it runs.
+	runsWith := func(args string) {
+		t.Helper()
+		u.kubectl("annotate", "--overwrite", "node", rig.ServerNode, "k3s.io/node-args="+args)
+	}
+	t.Cleanup(func() {
+		_, _ = u.Cluster.Kubectl(context.Background(), "annotate", "node", rig.ServerNode, "k3s.io/node-args-")
+	})
+	for args, want := range map[string]doctor.Verdict{
+		`["server"]`: doctor.Failed,
+		`["server","--kube-scheduler-arg","config=/etc/other.yaml"]`:                          doctor.Warning,
+		`["server","--kube-scheduler-arg","config=/etc/rancher/k3s/tidegate/scheduler.yaml"]`: doctor.OK,
+	} {
+		runsWith(args)
+		if got := u.verdicts()["scheduler"]; got != want {
+			t.Errorf("the scheduler of a server that runs with %s is %s, want %s", args, got, want)
+		}
+	}
+	runsWith(`["server","--kube-scheduler-arg","config=/etc/rancher/k3s/tidegate/scheduler.yaml"]`)
+	t.Run("on the server", u.examinesItsServer)
+
 	bindings := u.Client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	binding, err := bindings.Get(t.Context(), api.FencePolicy, metav1.GetOptions{})
 	if err != nil {
@@ -67,5 +91,22 @@ func TestDoctor(t *testing.T) {
 	u.withoutTidegate()
 	if got := u.verdicts()["webhook"]; got != "failed" {
 		t.Errorf("the webhook without Tidegate is %s", got)
+	}
+}
+
+// On a server the doctor looks for its files and its rule, which this machine has
+// none of.
+func (u *user) examinesItsServer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to be called like the server takes root")
+	}
+	found, err := u.DoctorOnServer(t.Context(), u.kubeconfig)
+	if len(found) == 0 {
+		t.Fatal(err)
+	}
+	for check, want := range map[string]string{"scheduler": "this server's files: ", "imds": "pods on this server can use its identity"} {
+		if f := found[check]; f.Verdict == doctor.OK || !strings.Contains(f.Detail, want) {
+			t.Errorf("on a server without files and rule %s is %+v, want %q", check, f, want)
+		}
 	}
 }

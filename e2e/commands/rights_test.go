@@ -29,6 +29,10 @@ func TestDocumentedRights(t *testing.T) {
 		{verb: "list", resource: "nodes"}, {verb: "list", resource: "pods"}, {verb: "list", group: "batch", resource: "jobs"}, {verb: "list", group: "apps", resource: "daemonsets"},
 		{verb: "get", resource: "configmaps", name: api.StatusConfigMap, namespace: api.Namespace},
 		{verb: "get", group: "coordination.k8s.io", resource: "leases", namespace: api.Namespace},
+		{verb: "list", resource: "namespaces"}, {verb: "list", resource: "persistentvolumes"}, {verb: "list", resource: "persistentvolumeclaims"},
+	}
+	for _, resource := range []string{"storageclasses", "csidrivers", "csinodes", "csistoragecapacities", "volumeattachments"} {
+		read = append(read, right{verb: "list", group: "storage.k8s.io", resource: resource})
 	}
 	patchNodes := []right{{verb: "get", resource: "nodes"}, {verb: "patch", resource: "nodes"}}
 	patchConfigMaps := []right{{verb: "get", resource: "configmaps", namespace: api.Namespace}, {verb: "patch", resource: "configmaps", namespace: api.Namespace}}
@@ -37,7 +41,7 @@ func TestDocumentedRights(t *testing.T) {
 		rights []right
 		undo   string // what makes the command have something to do
 	}{
-		"status": {"| `tidegate status` | pools, machines with their state, waiting pods with their reason | list nodes, pods, Jobs and DaemonSets; get the ConfigMap and the Lease in `tidegate-system` |", read, ""},
+		"status": {"| `tidegate status` | pools, machines with their state, waiting pods with their reason | list nodes, pods, Jobs, DaemonSets, namespaces, volumes and their claims, storage classes, CSI drivers, CSI nodes, storage capacities and volume attachments; get the ConfigMap and the Lease in `tidegate-system` |", read, ""},
 		"plan":   {"| `tidegate plan` | what Tidegate would do now; nothing is done | the same |", read, ""},
 		"explain pod works": {"| get the pod, list events of its namespace; get the ConfigMap in `tidegate-system` |", []right{
 			{verb: "get", resource: "pods", name: "works", namespace: "default"}, {verb: "list", resource: "events", namespace: "default"},

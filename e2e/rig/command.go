@@ -23,16 +23,28 @@ func (r *Rig) Run(ctx context.Context, kubeconfig string, args ...string) (strin
 // Doctor is what tidegate doctor finds, by check. The error is that with which it
 // ends, as it does if a check fails.
 func (r *Rig) Doctor(ctx context.Context, kubeconfig string) (map[string]doctor.Finding, error) {
-	out, err := r.Run(ctx, kubeconfig, "doctor", "-o", "json")
+	return found(r.Run(ctx, kubeconfig, "doctor", "-o", "json"))
+}
+
+// DoctorOnServer is Doctor on a machine that has the server's name, and is this
+// one in all else. It takes root.
+func (r *Rig) DoctorOnServer(ctx context.Context, kubeconfig string) (map[string]doctor.Finding, error) {
+	const script = `hostname "$0" && exec "$@"`
+	cmd := exec.CommandContext(ctx, "unshare", "--uts", "sh", "-c", script, ServerNode, r.binary, "doctor", "-o", "json")
+	return found(run(cmd, "KUBECONFIG="+kubeconfig))
+}
+
+// found reads findings, and keeps the error with which they came.
+func found(out string, err error) (map[string]doctor.Finding, error) {
 	var findings []doctor.Finding
 	if jsonErr := json.Unmarshal([]byte(out), &findings); jsonErr != nil {
 		return nil, errors.Join(err, jsonErr)
 	}
-	found := map[string]doctor.Finding{}
+	byCheck := map[string]doctor.Finding{}
 	for _, f := range findings {
-		found[f.Check] = f
+		byCheck[f.Check] = f
 	}
-	return found, err
+	return byCheck, err
 }
 
 // RunPlugin runs such a command as kubectl's plugin.
