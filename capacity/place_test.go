@@ -88,6 +88,11 @@ func TestOnlyWhatFitsIsReleased(t *testing.T) {
 			in:   snapshot(one, nodes(node("n1")), pod("a", 5), pod("b", 5), pod("c", 2)),
 			want: []string{"release a to n1", "release c to n1", "b waits: PoolAtMaximum"},
 		},
+		"in another order if all fit then": {
+			in: snapshot(pools(poolOf("agents", 2, running("n1", "n2"), bounds(0, 2))), nodes(node("n1"), node("n2")),
+				pod("old", 1, on("n1")), pod("older", 4, on("n2")), pod("a", 4, aged(time.Minute)), pod("b", 7)),
+			want: []string{"release a to n2", "release b to n1"},
+		},
 		"what runs on the node counts": {
 			in:   snapshot(one, nodes(node("n1")), pod("old", 6, on("n1")), pod("a", 3)),
 			want: []string{"a waits: PoolAtMaximum"},
