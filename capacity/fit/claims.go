@@ -117,25 +117,27 @@ func (w *World) home(claim string) *Place {
 	return nil
 }
 
-// volumeLists are the digests of volumes that claims may be bound to: a class with all
-// of them in its key would be as large as they are, for every claim that waits.
-type volumeLists map[volumeList]string
+// lists are the digests of lists that claims have in common, of volumes and of storage
+// capacities: a class with all of that in its key would be as large as they are, for every
+// claim that waits.
+type lists map[list]string
 
-type volumeList struct {
-	first **corev1.PersistentVolume
+// list is a list that is not empty and does not change, by where it is.
+type list struct {
+	first any
 	n     int
 }
 
-// digest tells a list of volumes, which is not empty and does not change, from others.
-func (l *volumeLists) digest(list []*corev1.PersistentVolume) string {
-	id := volumeList{&list[0], len(list)}
+// digest tells the list, whose first item is at first, from others.
+func (l *lists) digest(first any, n int, items any) string {
+	id := list{first, n}
 	known, ok := (*l)[id]
 	if !ok {
 		if *l == nil || len(*l) >= listsRemembered {
-			*l = volumeLists{}
+			*l = lists{}
 		}
 		var k key
-		k.object(list)
+		k.object(items)
 		sum := sha256.Sum256(k.bytes)
 		known = string(sum[:])
 		(*l)[id] = known

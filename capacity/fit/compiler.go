@@ -32,7 +32,7 @@ type Compiler struct {
 	watched    watched
 	generation int
 	scratch    key
-	lists      volumeLists
+	lists      lists
 }
 
 // NewCompiler returns a Compiler that knows no class yet.

@@ -34,7 +34,7 @@ type volumeCompiler struct {
 	stands bool
 	out    volumes
 	key    key
-	lists  *volumeLists
+	lists  *lists
 }
 
 // compileVolumes compiles the pod's volumes into the class.
@@ -241,9 +241,10 @@ func (vc *volumeCompiler) unbound(claim *corev1.PersistentVolumeClaim, class *st
 	vc.key.text(u.chosen)
 	vc.key.text(storageOf(claim).String())
 	vc.key.object(class)
+	vc.key.flag(u.provision.limited)
 	if len(u.candidates) > 0 {
 		vc.key.object(claim)
-		vc.key.text(vc.lists.digest(u.candidates))
+		vc.key.text(vc.lists.digest(&u.candidates[0], len(u.candidates), u.candidates))
 	}
 }
 
@@ -264,8 +265,11 @@ func (vc *volumeCompiler) provision(claim *corev1.PersistentVolumeClaim, class *
 		return p
 	}
 	p.limited = true
-	for _, capacity := range vc.objects.CapacitiesOf(class.Name) {
-		vc.key.object(capacity)
+	capacities := vc.objects.CapacitiesOf(class.Name)
+	if len(capacities) > 0 {
+		vc.key.text(vc.lists.digest(&capacities[0], len(capacities), capacities))
+	}
+	for _, capacity := range capacities {
 		limit := capacity.Capacity
 		if capacity.MaximumVolumeSize != nil {
 			limit = capacity.MaximumVolumeSize

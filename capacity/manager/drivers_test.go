@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -139,6 +140,19 @@ func TestVolumesDecideWherePodsFit(t *testing.T) {
 	}
 	lateClaim := claim("")
 	lateClaim.Spec.StorageClassName = &spare.Name
+	// Those of this one are made where the driver has room, once it says where.
+	made := spare.DeepCopy()
+	made.Name, made.Provisioner = "made", diskDriver
+	lateDisk := claim("")
+	lateDisk.Spec.StorageClassName = &made.Name
+	lateDisk.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	counting := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: diskDriver}, Spec: storagev1.CSIDriverSpec{StorageCapacity: new(true)}}
+	roomOn := func(node string) *storagev1.CSIStorageCapacity {
+		return &storagev1.CSIStorageCapacity{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "room"}, StorageClassName: made.Name, Capacity: new(resource.MustParse("8Gi")),
+			NodeTopology: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelHostname: node}},
+		}
+	}
 	free := func(claim *corev1.ObjectReference) *corev1.PersistentVolume {
 		return localVolume("n2", func(pv *corev1.PersistentVolume) {
 			pv.Spec.StorageClassName, pv.Spec.ClaimRef, pv.Status.Phase = spare.Name, claim, corev1.VolumeAvailable
@@ -159,6 +173,11 @@ func TestVolumesDecideWherePodsFit(t *testing.T) {
 		"one node has it":                  {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(1))}, want: []string{"n1"}},
 		"that node has lost it":            {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(1))}, gone: []client.Object{csiNode("n1")}},
 		"it attaches no more":              {objects: []client.Object{claim("pvc-1"), disk, driver, csiNode("n1", disksOf(0)), csiNode("n2", disksOf(1))}, want: []string{"n2"}},
+		"its volume can be made anywhere":  {objects: []client.Object{made, lateDisk}, want: []string{"n1", "n2"}},
+		"its driver has no room":           {objects: []client.Object{made, lateDisk, counting}},
+		"its driver has room on a node":    {objects: []client.Object{made, lateDisk, counting, roomOn("n1")}, want: []string{"n1"}},
+		"that room is on another node now": {objects: []client.Object{made, lateDisk, counting, roomOn("n1"), roomOn("n2")}, want: []string{"n2"}},
+		"that room is gone":                {objects: []client.Object{made, lateDisk, counting, roomOn("n1")}, gone: []client.Object{roomOn("n1")}},
 		"it waits for a volume":            {objects: []client.Object{spare, lateClaim}},
 		"there is one":                     {objects: []client.Object{spare, lateClaim, free(nil)}, want: []string{"n2"}},
 		"that one is gone":                 {objects: []client.Object{spare, lateClaim, free(nil)}, gone: []client.Object{free(nil)}},

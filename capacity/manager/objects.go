@@ -29,6 +29,8 @@ type objects struct {
 	// those that have a claim; nil when volumes have changed.
 	free map[string][]*corev1.PersistentVolume
 	kept map[types.NamespacedName][]*corev1.PersistentVolume
+	// room are the capacities by storage class, nil when they have changed.
+	room map[string][]*storagev1.CSIStorageCapacity
 }
 
 var _ fit.Objects = (*objects)(nil)
@@ -57,6 +59,7 @@ func (o *objects) put(object any, gone bool) {
 		put(&o.drivers, x, gone)
 	case *storagev1.CSIStorageCapacity:
 		put(&o.capacities, x, gone)
+		o.room = nil
 	case *storagev1.CSINode:
 		put(&o.onNodes, x, gone)
 	case *storagev1.VolumeAttachment:
@@ -149,7 +152,13 @@ func (o *objects) Driver(name string) *storagev1.CSIDriver {
 
 // CapacitiesOf implements fit.Objects.
 func (o *objects) CapacitiesOf(class string) []*storagev1.CSIStorageCapacity {
-	return inOrder(o.capacities, func(c *storagev1.CSIStorageCapacity) bool { return c.StorageClassName == class })
+	if o.room == nil {
+		o.room = map[string][]*storagev1.CSIStorageCapacity{}
+		for _, c := range inOrder(o.capacities, func(*storagev1.CSIStorageCapacity) bool { return true }) {
+			o.room[c.StorageClassName] = append(o.room[c.StorageClassName], c)
+		}
+	}
+	return o.room[class]
 }
 
 // Devices implements fit.Objects. Device classes belong to an API that clusters
