@@ -92,6 +92,8 @@ type NodeShape struct {
 
 // VolumeDrivers is what a node's CSINode says.
 type VolumeDrivers struct {
+	// Unknown is true while others may yet register.
+	Unknown bool `json:"unknown,omitempty"`
 	// Limits is how many volumes each driver can attach, -1 where it does not say.
 	Limits map[string]int `json:"limits,omitempty"`
 	// Topology are the labels by which the drivers say where the node is.

@@ -124,6 +124,12 @@ func TestVolumes(t *testing.T) {
 				pod("p", 1, withDisk("w-1/data")), pod("q", 1)),
 			want: []string{"release q to a", "p waits: MachinesComing"},
 		},
+		"another driver of the pool's first node may yet come": {
+			in: snapshot(pools(poolOf("agents", 1, drivers(&fit.CSI{Unknown: true, Limits: map[string]int{"file.csi.azure.com": fit.Unlimited}}), running("a"))),
+				nodes(joined(time.Minute, func(n *Node) { n.CSI = &fit.CSI{Limits: map[string]int{"file.csi.azure.com": fit.Unlimited}} })),
+				pod("p", 1, withDisk("anywhere/data"))),
+			want: []string{"p waits: MachinesComing"},
+		},
 		"it has registered": {
 			in: snapshot(pools(poolOf("agents", 1, attaching(8, "w-1"), running("a"))), nodes(joined(time.Minute, hasDriver)),
 				pod("p", 1, withDisk("w-1/data"))),

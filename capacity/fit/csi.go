@@ -11,7 +11,7 @@ import (
 
 // CSI is what the volume drivers of a node say.
 type CSI struct {
-	// Unknown is true for a machine of which nobody knows yet which drivers it will
+	// Unknown is true for a machine of which nobody knows yet all drivers that it will
 	// have: none is missing.
 	Unknown bool
 	// Limits is how many volumes each driver can attach, Unlimited where it
@@ -92,13 +92,13 @@ func (c *CSI) Empty() *CSI {
 
 // LacksDrivers reports whether drivers of the other shape have not registered on a
 // node of this one. They do so some time after the node is ready: first they set
-// their labels, then they stand in its CSINode. While nobody knows which there will be
-// a node lacks them on which none has.
+// their labels, then they stand in its CSINode. While nobody knows which there will be,
+// one more may come.
 func (s *Shape) LacksDrivers(of *Shape) bool {
 	switch {
 	case of.CSI == nil:
 		return false
-	case of.CSI.Unknown && (s.CSI == nil || len(s.CSI.Limits) == 0):
+	case of.CSI.Unknown:
 		return true
 	}
 	for driver := range of.CSI.Limits {

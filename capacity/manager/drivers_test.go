@@ -46,6 +46,11 @@ func TestPoolsLearnVolumeDrivers(t *testing.T) {
 		return &fit.CSI{Limits: map[string]int{diskDriver: limit}, Topology: sets.New(diskZone)}
 	}
 	unknown := &fit.CSI{Unknown: true}
+	more := func(limit int) *fit.CSI { // others may yet register
+		csi := known(limit)
+		csi.Unknown = true
+		return csi
+	}
 	volumes := &api.VolumeDrivers{Limits: map[string]int{diskDriver: 4}, Topology: []string{diskZone}}
 	for name, tc := range map[string]struct {
 		earlier *api.VolumeDrivers // as the leader before has published it, with zone w-2
@@ -56,13 +61,14 @@ func TestPoolsLearnVolumeDrivers(t *testing.T) {
 		zone    string
 	}{
 		"none has registered yet":              {node: zoned(""), csi: csiNode("agents000001"), want: unknown},
-		"one has registered":                   {node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: known(8), zone: "w-1"},
+		"one has registered":                   {node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: more(8), zone: "w-1"},
+		"it is the only one":                   {node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), age: capacity.JoinTimeout, want: known(8), zone: "w-1"},
 		"its label is yet to be seen":          {node: zoned(""), csi: csiNode("agents000001", disksOf(8, diskZone)), want: unknown},
-		"it says no limit":                     {node: zoned("w-1"), csi: csiNode("agents000001", storagev1.CSINodeDriver{Name: diskDriver, TopologyKeys: []string{diskZone}}), want: known(fit.Unlimited), zone: "w-1"},
+		"it says no limit":                     {node: zoned("w-1"), csi: csiNode("agents000001", storagev1.CSINodeDriver{Name: diskDriver, TopologyKeys: []string{diskZone}}), want: more(fit.Unlimited), zone: "w-1"},
 		"the next leader knows it":             {earlier: volumes, node: zoned(""), csi: csiNode("agents000001"), want: known(4), zone: "w-1"},
 		"it says something else now":           {earlier: volumes, node: zoned("w-1"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: known(8), zone: "w-1"},
 		"it has not registered for so long":    {earlier: volumes, node: zoned(""), csi: csiNode("agents000001"), age: capacity.JoinTimeout, want: &fit.CSI{}},
-		"of disks in the machine: not its own": {node: zoned("agents000001"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: known(8)},
+		"of disks in the machine: not its own": {node: zoned("agents000001"), csi: csiNode("agents000001", disksOf(8, diskZone)), want: more(8)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := &scriptedCloud{pool: tagged(), instances: []capacity.Instance{{ID: "1", VMID: testVMID, State: capacity.InstanceRunning}}}

@@ -430,10 +430,14 @@ func (p *pools) learnDrivers(pool string, n *capacity.Node, registered bool) boo
 	if s == nil || s.Shape == nil || n.LacksDrivers(&n.Shape) {
 		return false
 	}
-	if !registered && (n.CSI == nil || len(n.CSI.Limits) == 0 || n.LacksDrivers(s.Shape)) {
+	more := !registered && s.Shape.CSI != nil && s.Shape.CSI.Unknown // may come
+	if !registered && (n.CSI == nil || len(n.CSI.Limits) == 0 || !more && n.LacksDrivers(s.Shape)) {
 		return false
 	}
 	shape := s.Shape.WithoutDrivers().WithDrivers(driversOf(n).InZone(s.Shape.Labels[corev1.LabelTopologyZone]))
+	if more {
+		shape.CSI.Unknown = true
+	}
 	if shape.CSI.Equal(s.Shape.CSI) && maps.Equal(shape.Labels, s.Shape.Labels) {
 		return false
 	}

@@ -50,7 +50,7 @@ func TestPublishedStatus(t *testing.T) {
 		"no longer away":       {pools: pool(func(p *capacity.PoolState) { p.AwayUntil, p.AwayReason = created, "quota" }), want: want(func(*api.PoolStatus) {})},
 		"what DaemonSets take is deducted": {pools: pool(func(p *capacity.PoolState) { p.Shape = shape }), want: want(func(p *api.PoolStatus) {
 			p.Offers = list("7500m", "32Gi", "109")
-			p.Node = &api.NodeShape{Labels: shape.Labels, Allocatable: list("8", "32Gi", "110")}
+			p.Node = &api.NodeShape{Labels: shape.Labels, Allocatable: list("8", "32Gi", "110"), Volumes: &api.VolumeDrivers{Unknown: true, Topology: []string{}, Moved: []string{}}}
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -102,21 +102,18 @@ func commonLabels(n *capacity.Node, labels map[string]string) map[string]string 
 // publishedShape is what the next leader is to know of the shape.
 func publishedShape(s *fit.Shape) *api.NodeShape {
 	published := &api.NodeShape{Labels: s.Labels, Taints: s.Taints, Allocatable: s.Allocatable.List(), Volumes: &api.VolumeDrivers{}}
-	switch csi := s.CSI; {
-	case csi == nil:
-	case csi.Unknown:
-		published.Volumes = nil
-	default:
-		published.Volumes = &api.VolumeDrivers{Limits: csi.Limits, Topology: sets.List(csi.Topology), Moved: sets.List(csi.Moved)}
+	if csi := s.CSI; csi != nil {
+		published.Volumes = &api.VolumeDrivers{Unknown: csi.Unknown, Limits: csi.Limits, Topology: sets.List(csi.Topology), Moved: sets.List(csi.Moved)}
 	}
 	return published
 }
 
-// restoredShape is the shape that was published.
+// restoredShape is the shape that was published. An earlier version did not know of
+// volume drivers.
 func restoredShape(published *api.NodeShape) *fit.Shape {
 	s := &fit.Shape{Labels: published.Labels, Taints: published.Taints, Allocatable: fit.ResourcesOf(published.Allocatable), CSI: &fit.CSI{Unknown: true}}
 	if v := published.Volumes; v != nil {
-		s.CSI = &fit.CSI{Limits: v.Limits, Topology: sets.New(v.Topology...), Moved: sets.New(v.Moved...)}
+		s.CSI = &fit.CSI{Unknown: v.Unknown, Limits: v.Limits, Topology: sets.New(v.Topology...), Moved: sets.New(v.Moved...)}
 	}
 	return s
 }
