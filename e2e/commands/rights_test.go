@@ -27,9 +27,6 @@ func TestDocumentedRights(t *testing.T) {
 	node := u.machine(cli.Busy).Name
 	read := []right{
 		{verb: "list", resource: "nodes"}, {verb: "list", resource: "pods"}, {verb: "list", group: "batch", resource: "jobs"}, {verb: "list", group: "apps", resource: "daemonsets"},
-		{verb: "list", resource: "namespaces"}, {verb: "list", resource: "persistentvolumes"}, {verb: "list", resource: "persistentvolumeclaims"},
-		{verb: "list", group: "storage.k8s.io", resource: "storageclasses"}, {verb: "list", group: "storage.k8s.io", resource: "csidrivers"}, {verb: "list", group: "storage.k8s.io", resource: "csinodes"},
-		{verb: "list", group: "storage.k8s.io", resource: "csistoragecapacities"}, {verb: "list", group: "storage.k8s.io", resource: "volumeattachments"},
 		{verb: "get", resource: "configmaps", name: api.StatusConfigMap, namespace: api.Namespace},
 		{verb: "get", group: "coordination.k8s.io", resource: "leases", namespace: api.Namespace},
 		{verb: "list", resource: "namespaces"}, {verb: "list", resource: "persistentvolumes"}, {verb: "list", resource: "persistentvolumeclaims"},
