@@ -23,7 +23,7 @@ var (
 // TestMain has garbage collected by its amount: the worlds are small and short.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(512 << 20)
+	debug.SetMemoryLimit(192 << 20)
 	os.Exit(m.Run())
 }
 
