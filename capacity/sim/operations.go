@@ -21,7 +21,9 @@ func (w *World) checkOperation(c *call) {
 	}
 	set, operation := path[1], path[2]
 	if operation == "virtualMachines" {
-		c.from.listed[set] = time.Now()
+		if !c.http.URL.Query().Has("$expand") { // else it is for the plans
+			c.from.listed[set] = time.Now()
+		}
 		return
 	}
 	var request struct{ InstanceIDs []string }
