@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/azure/emulator"
+	"github.com/tidegate-k3s/tidegate/azure/emulator/k3sagent"
 	"github.com/tidegate-k3s/tidegate/capacity/sim/cluster"
 )
 
@@ -147,6 +149,7 @@ func (o observer) OnBoot(vm emulator.VM) {
 func (o observer) OnGone(vm emulator.VM) {
 	w := o.world
 	w.logf("machine %s of %s is gone", vm.InstanceID, vm.Set)
+	w.gone[strings.ToLower(k3sagent.SystemUUID(vm))] = time.Now()
 	if !w.Cluster.Joined(vm) {
 		w.unjoined[vm.Set] = append(w.unjoined[vm.Set], time.Now())
 	}

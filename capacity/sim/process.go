@@ -43,7 +43,9 @@ type process struct {
 	life    context.Context
 	kill    context.CancelFunc
 	dead    atomic.Bool
-	ended   chan struct{}
+	// began and died are when it did, the latter zero while it lives.
+	began, died time.Time
+	ended       chan struct{}
 }
 
 // start lets one more process lead.
@@ -51,7 +53,7 @@ func (w *World) start() *process {
 	w.starts++
 	p := &process{
 		world: w, name: fmt.Sprintf("leader-%d", w.starts),
-		view: w.Cluster.NewCache(), listed: map[string]time.Time{}, metrics: prometheus.NewRegistry(), ended: make(chan struct{}),
+		began: time.Now(), view: w.Cluster.NewCache(), listed: map[string]time.Time{}, metrics: prometheus.NewRegistry(), ended: make(chan struct{}),
 	}
 	p.memory = newMemory(p.view)
 	p.life, p.kill = context.WithCancel(context.Background())
@@ -144,6 +146,7 @@ func (p *process) crash(why string) {
 	if p.dead.Swap(true) {
 		return
 	}
+	p.died = time.Now()
 	p.world.logf("%s dies: %s", p.name, why)
 	if p.view != nil {
 		p.view.Stop()

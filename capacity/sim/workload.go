@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -217,6 +218,15 @@ func (w *World) grant(pod *corev1.Pod) {
 	}
 }
 
+// unknown reports whether the node came into being after its machine had gone, and no
+// process lived for long with it that had seen that machine.
+func (w *World) unknown(node *corev1.Node) bool {
+	gone, ok := w.gone[strings.ToLower(node.Status.NodeInfo.SystemUUID)]
+	return ok && !node.CreationTimestamp.Time.Before(gone.Truncate(time.Second)) && !slices.ContainsFunc(w.processes, func(p *process) bool {
+		return p.began.Before(gone) && (p.died.IsZero() || p.died.Sub(node.CreationTimestamp.Time) > patience)
+	})
+}
+
 // giveUp deletes what can or will not end or go by itself.
 func (w *World) giveUp() {
 	for _, pod := range cluster.All[*corev1.Pod](w.Cluster.Store) {
@@ -225,9 +235,11 @@ func (w *World) giveUp() {
 		}
 	}
 	for _, node := range cluster.All[*corev1.Node](w.Cluster.Store) {
-		// Azure took its machine before any process had seen it in a list: nobody
-		// but a person can tell this node from one that is none of Tidegate's.
-		if w.taken[node.UID] && node.Annotations[api.VMIDAnnotation] == "" {
+		// Azure took its machine before any process had seen it in a list, or the
+		// request to join came when the machine was gone and with it the process that
+		// had seen it: nobody but a person can tell this node from one that is none of
+		// Tidegate's.
+		if node.Annotations[api.VMIDAnnotation] == "" && (w.taken[node.UID] || w.unknown(node)) {
 			_ = w.Cluster.Store.Delete(byUser, node) // it was read just now
 		}
 	}

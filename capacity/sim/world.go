@@ -68,6 +68,7 @@ type World struct {
 	lost          map[types.UID]bool      // pods that went with a machine that Azure took
 	restarted     time.Time               // when a restart, of whatever kind, was committed last
 	unjoined      map[string][]time.Time  // when machines of a pool went that had not joined
+	gone          map[string]time.Time    // when machines went, by system UUID in lower case
 	doomed        map[string]bool         // machines, by VMID, whose end or restart was committed
 	byHand        bool                    // what happens in Azure right now is a person's doing
 	read          int                     // how much of the cloud's history was looked at
@@ -87,7 +88,7 @@ func newWorld(seed uint64, faulty, record bool) (*World, error) {
 	w := &World{
 		Seed: seed, Loop: loop.New(seed), begin: time.Now(), record: record,
 		faulty: faulty, chance: rand.New(rand.NewPCG(seed, 2)),
-		unjoined: map[string][]time.Time{}, doomed: map[string]bool{}, gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, takenNames: map[string]bool{}, lost: map[types.UID]bool{},
+		unjoined: map[string][]time.Time{}, gone: map[string]time.Time{}, doomed: map[string]bool{}, gangs: map[string]bool{}, watched: map[string]bool{}, taken: map[types.UID]bool{}, takenNames: map[string]bool{}, lost: map[types.UID]bool{},
 		fenced: map[types.UID]time.Time{}, reported: map[types.UID]time.Time{}, bound: map[types.UID]time.Time{},
 	}
 	w.faults = newFaults(w.chance)
