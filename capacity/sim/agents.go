@@ -27,18 +27,25 @@ func (w *World) watchEvents(vm emulator.VM) {
 	}
 	w.watched[vm.VMID] = true
 	p := w.startAgent(vm)
+	var done time.Time
 	w.Loop.Every(5*time.Second, func() bool {
 		node := w.Cluster.NodeOf(vm)
 		_, up := w.Cluster.Machine(node)
+		idle := up && !w.announced(vm) && node.Annotations[api.InterruptionsAnnotation] == ""
 		switch {
-		case w.over || !w.exists(vm) || up && !w.announced(vm) && node.Annotations[api.InterruptionsAnnotation] == "":
+		case w.over || !w.exists(vm) || idle && !done.IsZero() && time.Since(done) > requestLife:
 			p.crash("its work is done")
 			delete(w.watched, vm.VMID)
 			return false
+		case idle:
+			if done.IsZero() {
+				done = time.Now()
+			}
+			p.crash("its work is done") // unless what it has sent is yet to arrive
 		case !up:
 			p.crash("its machine does not run")
 		case p.dead.Load():
-			p = w.startAgent(vm)
+			p, done = w.startAgent(vm), time.Time{}
 		}
 		return true
 	})
