@@ -1,6 +1,8 @@
 package k3s
 
 import (
+	"bytes"
+	"crypto/x509"
 	"fmt"
 	"io/fs"
 	"time"
@@ -21,7 +23,38 @@ func (f files) checkCA(name string, now time.Time) *Finding {
 	if err := validCA(text, now); err != nil {
 		return &Finding{name, err.Error(), fix}
 	}
+	if f.authority == nil {
+		return nil
+	}
+	if err := trusts(text, f.authority, now); err != nil {
+		return &Finding{name, fmt.Sprintf("the extender's authority in the cluster is another one, so that the scheduler asks in vain: %v", err),
+			fix + ", and restart k3s: its scheduler reads the file only when it starts"}
+	}
 	return nil
+}
+
+// trusts returns why whoever trusts the authorities of a PEM file does not
+// trust another one.
+func trusts(text, authority []byte, now time.Time) error {
+	known, err := cert.ParseCertsPEM(text)
+	if err != nil {
+		return err
+	}
+	certificates, err := cert.ParseCertsPEM(authority)
+	if err != nil {
+		return err
+	}
+	today := certificates[0]
+	roots := x509.NewCertPool()
+	for _, c := range known {
+		// One that was renewed and has kept its key: what it signs is signed by both.
+		if bytes.Equal(c.RawSubject, today.RawSubject) && bytes.Equal(c.RawSubjectPublicKeyInfo, today.RawSubjectPublicKeyInfo) {
+			return nil
+		}
+		roots.AddCert(c)
+	}
+	_, err = today.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now})
+	return err
 }
 
 // validCA returns why a PEM file does not name authorities that are valid now.

@@ -19,6 +19,9 @@ type files struct {
 	dataDir string
 	// configuration is the absolute path of the file that names the others.
 	configuration string
+	// authority is that of the cluster's extender, PEM encoded; nil if it is not
+	// known.
+	authority []byte
 }
 
 // read returns the content of a file that a field names, which may not be

@@ -28,7 +28,7 @@ const backup = ".old"
 func Install(root string, ca []byte, now time.Time) (changed []string, err error) {
 	server := os.DirFS(root)
 	files := desired(server, ca)
-	if findings := Check(overlay{server, files}, now); len(findings) > 0 {
+	if findings := CheckAgainst(overlay{server, files}, ca, now); len(findings) > 0 {
 		errs := []error{errors.New("nothing is written, because k3s could not start, or its scheduler not reach Tidegate, with the files")}
 		for _, f := range findings {
 			errs = append(errs, errors.New(f.String()))

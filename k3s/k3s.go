@@ -42,7 +42,11 @@ func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.File, f.Pr
 
 // Check judges the server's files, without talking to anybody. No finding means
 // that k3s may be restarted, as far as Unjudged allows.
-func Check(server fs.FS, now time.Time) []Finding {
+func Check(server fs.FS, now time.Time) []Finding { return CheckAgainst(server, nil, now) }
+
+// CheckAgainst is Check that knows the authority, as PEM text, that the cluster's
+// extender has by now: a server that was given another one asks in vain.
+func CheckAgainst(server fs.FS, authority []byte, now time.Time) []Finding {
 	settings, findings := readSettings(server, "")
 	if len(findings) > 0 {
 		return findings
@@ -60,7 +64,7 @@ func Check(server fs.FS, now time.Time) []Finding {
 		}
 		return append(findings, unreadable(file, err, fix))
 	}
-	return append(findings, checkScheduler(files{server, settings.dataDir, file}, text, now)...)
+	return append(findings, checkScheduler(files{server, settings.dataDir, file, authority}, text, now)...)
 }
 
 // Unjudged says what Check does not see, for whoever relies on it.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"k8s.io/client-go/util/keyutil"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -29,6 +31,25 @@ func pair(t *testing.T, isCA bool, from, to time.Duration) (certPEM, keyPEM []by
 	if err != nil {
 		t.Fatal(err)
 	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selfSigned(t, key, isCA, from, to), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+// renewed is an authority anew, with the key that it had.
+func renewed(t *testing.T, keyPEM []byte) []byte {
+	t.Helper()
+	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return selfSigned(t, key.(*ecdsa.PrivateKey), true, -time.Minute, 2*time.Hour)
+}
+
+func selfSigned(t *testing.T, key *ecdsa.PrivateKey, isCA bool, from, to time.Duration) []byte {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test-ca"},
 		NotBefore: now.Add(from), NotAfter: now.Add(to),
@@ -38,11 +59,7 @@ func pair(t *testing.T, isCA bool, from, to time.Duration) (certPEM, keyPEM []by
 	if err != nil {
 		t.Fatal(err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 const (
@@ -209,6 +226,38 @@ func TestCheck(t *testing.T) {
 				if !strings.Contains(f.String(), tc.want) {
 					t.Errorf("finding %q, want only those with %q", f, tc.want)
 				}
+			}
+		})
+	}
+}
+
+// A server trusts what its file says, whatever the cluster has by now.
+func TestCheckAgainst(t *testing.T) {
+	ca, key := pair(t, true, -time.Hour, time.Hour)
+	for name, tc := range map[string]struct {
+		authority []byte
+		want      string // part of the only finding; empty for none
+	}{
+		"the same":               {authority: ca},
+		"renewed, with the key":  {authority: renewed(t, key)},
+		"not known":              {},
+		"made anew":              {authority: certificate(t, true, -time.Hour, time.Hour), want: "/etc/rancher/k3s/tidegate/ca.crt: the extender's authority in the cluster is another one"},
+		"no authority after all": {authority: []byte("hello"), want: "any valid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := freshServer(t, data)
+			for _, f := range desired(server, ca) {
+				server[f.path] = &fstest.MapFile{Data: f.content}
+			}
+			findings := CheckAgainst(server, tc.authority, now)
+			if tc.want == "" {
+				if len(findings) > 0 {
+					t.Errorf("findings %q, want none", findings)
+				}
+				return
+			}
+			if len(findings) != 1 || !strings.Contains(findings[0].String(), tc.want) || !strings.Contains(findings[0].Fix, "tidegate k3s install, and restart k3s") {
+				t.Errorf("findings %q, want one with %q", findings, tc.want)
 			}
 		})
 	}

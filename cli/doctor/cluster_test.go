@@ -319,10 +319,27 @@ func TestScheduler(t *testing.T) {
 			p := patient(t, interceptor.Funcs{})
 			p.Cluster.Nodes = tc.nodes
 			if tc.here != nil {
-				p.Machine = Machine{Name: "a", SchedulerFaults: func() []string { return tc.here }}
+				p.Machine = Machine{Name: "a", SchedulerFaults: func([]byte) []string { return tc.here }}
 			}
-			expect(t, scheduler(p), tc.want, tc.detail, tc.fix)
+			expect(t, scheduler(t.Context(), p), tc.want, tc.detail, tc.fix)
 		})
+	}
+}
+
+// The scheduler trusts what its file names; whom it should trust the cluster
+// knows.
+func TestSchedulerKnowsTheAuthority(t *testing.T) {
+	const authority = "of today"
+	for name, objects := range map[string][]client.Object{
+		authority: {&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: api.ServerNamespace, Name: api.ExtenderCASecret}, Data: map[string][]byte{corev1.TLSCertKey: []byte(authority)},
+		}},
+		"": nil,
+	} {
+		p := patient(t, interceptor.Funcs{}, objects...)
+		p.Cluster.Nodes = []corev1.Node{server("a", `["server","--kube-scheduler-arg=config=/etc/x.yaml"]`)}
+		p.Machine = Machine{Name: "a", SchedulerFaults: func(authority []byte) []string { return []string{"held against " + string(authority) + "."} }}
+		expect(t, scheduler(t.Context(), p), Failed, "held against "+name+".", "k3s check")
 	}
 }
 

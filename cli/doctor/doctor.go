@@ -93,9 +93,10 @@ type Machine struct {
 	// MetadataGuarded reports whether it keeps its pods from Azure's metadata
 	// service.
 	MetadataGuarded func(context.Context) (bool, error)
-	// SchedulerFaults are what is wrong with the files that its scheduler reads;
+	// SchedulerFaults are what is wrong with the files that its scheduler reads,
+	// where the extender has that authority, in PEM, or one that is not known;
 	// nil if they cannot be looked at.
-	SchedulerFaults func() []string
+	SchedulerFaults func(authority []byte) []string
 }
 
 // Examine makes every check, in the order in which they build on each other.
@@ -119,7 +120,7 @@ func Examine(ctx context.Context, p Patient) []Finding {
 		{"webhook", func() Finding { return webhook(ctx, p) }},
 		{"certificates", func() Finding { return certificates(ctx, p) }},
 		{"authority", func() Finding { return authority(ctx, p) }},
-		{"scheduler", func() Finding { return scheduler(p) }},
+		{"scheduler", func() Finding { return scheduler(ctx, p) }},
 		{"imds", func() Finding { return imds(ctx, p) }},
 		{"autoscalers", func() Finding { return autoscalers(ctx, p, status) }},
 	} {

@@ -24,7 +24,7 @@ const nodeArgs = "k3s.io/node-args"
 
 // scheduler asks whether every k3s server's scheduler has Tidegate's
 // configuration file: what is in it only the server can see.
-func scheduler(p Patient) Finding {
+func scheduler(ctx context.Context, p Patient) Finding {
 	var without, broken, other []string
 	with := 0
 	for i := range p.Cluster.Nodes {
@@ -39,7 +39,7 @@ func scheduler(p Patient) Finding {
 			without = append(without, n.Name)
 		case n.Name == p.Machine.Name && p.Machine.SchedulerFaults != nil:
 			with++
-			broken = p.Machine.SchedulerFaults()
+			broken = p.Machine.SchedulerFaults(extenderAuthority(ctx, p))
 		case slices.Equal(files, []string{"/" + k3s.SchedulerConfig}):
 			with++
 		default:
@@ -59,6 +59,17 @@ func scheduler(p Patient) Finding {
 		return Finding{Verdict: Unknown, Detail: "no node says that it is a k3s server", Fix: "see that the scheduler's configuration has Tidegate as an extender"}
 	}
 	return ok("%d servers start theirs with the configuration; tidegate k3s check, on the server, looks into it", with)
+}
+
+// extenderAuthority is the authority of the extender's certificate, in PEM; nil
+// if it cannot be read: the check of the certificates tells of one that is
+// missing.
+func extenderAuthority(ctx context.Context, p Patient) []byte {
+	var secret corev1.Secret
+	if err := p.Client.Get(ctx, client.ObjectKey{Namespace: api.ServerNamespace, Name: api.ExtenderCASecret}, &secret); err != nil {
+		return nil
+	}
+	return secret.Data[corev1.TLSCertKey]
 }
 
 // schedulerConfigs are the configurations that the arguments give the scheduler.

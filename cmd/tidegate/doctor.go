@@ -82,8 +82,8 @@ func examined(ctx context.Context, config *rest.Config) (doctor.Patient, error) 
 		return k3s.MetadataGuarded(ctx, runProgram)
 	}}
 	if os.Geteuid() == 0 { // others may not read what the scheduler signs in with
-		p.Machine.SchedulerFaults = func() (faults []string) {
-			for _, f := range k3s.Check(os.DirFS("/"), time.Now()) {
+		p.Machine.SchedulerFaults = func(authority []byte) (faults []string) {
+			for _, f := range k3s.CheckAgainst(os.DirFS("/"), authority, time.Now()) {
 				faults = append(faults, f.String())
 			}
 			return faults

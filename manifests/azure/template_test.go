@@ -104,42 +104,47 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// What the page has people write on a server is what the template's server has,
-// and k3s does not start without it, neither at first nor after a reboot.
-func TestServersKeepPodsFromTheirIdentity(t *testing.T) {
-	var cloudInit struct {
-		WriteFiles []struct {
-			Path, Content string
-		} `json:"write_files"`
-		Runcmd []string
-	}
-	text, err := os.ReadFile("cloud-init/server.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.Unmarshal(text, &cloudInit); err != nil {
-		t.Fatal(err)
-	}
-	unit := ""
-	for _, f := range cloudInit.WriteFiles {
-		if f.Path == "/etc/systemd/system/imds-for-the-host.service" {
-			unit = f.Content
+// Pods reach the metadata service neither on the server, whose identity they
+// could use, nor on agents, where they could approve what Azure announces. k3s
+// does not start without the rule, neither at first nor after a reboot, and no
+// firewall that loads its rules takes it away. The page has people write the
+// server's unit.
+func TestPodsAreKeptFromTheMetadataService(t *testing.T) {
+	units := map[string]string{}
+	for file, service := range map[string]string{"server": "k3s.service", "agent": "k3s-agent.service"} {
+		var cloudInit struct {
+			WriteFiles []struct {
+				Path, Content string
+			} `json:"write_files"`
+			Runcmd []string
 		}
-	}
-	for _, line := range []string{"Before=k3s.service", "RequiredBy=k3s.service", "ExecStart=iptables -w -t raw -I PREROUTING -d 169.254.169.254 -j DROP"} {
-		if !strings.Contains(unit, line+"\n") {
-			t.Errorf("the unit has no line %q:\n%s", line, unit)
+		text, err := os.ReadFile("cloud-init/" + file + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(text, &cloudInit); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range cloudInit.WriteFiles {
+			if f.Path == "/etc/systemd/system/imds-for-the-host.service" {
+				units[file] = f.Content
+			}
+		}
+		for _, line := range []string{"After=network-pre.target", "Before=" + service, "RequiredBy=" + service, "ExecStart=iptables -w -t raw -I PREROUTING -d 169.254.169.254 -j DROP"} {
+			if !strings.Contains(units[file], line+"\n") {
+				t.Errorf("the unit of the %s has no line %q:\n%s", file, line, units[file])
+			}
+		}
+		if len(cloudInit.Runcmd) != 1 || !strings.HasPrefix(cloudInit.Runcmd[0], "systemctl enable --now imds-for-the-host.service && ") {
+			t.Errorf("k3s is installed on the %s although the rule may be missing: %q", file, cloudInit.Runcmd)
 		}
 	}
 	page, err := os.ReadFile("../../docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if unit == "" || !strings.Contains(string(page), unit+"EOF\n") {
-		t.Errorf("docs/install.md has another unit than cloud-init:\n%s", unit)
-	}
-	if len(cloudInit.Runcmd) != 1 || !strings.HasPrefix(cloudInit.Runcmd[0], "systemctl enable --now imds-for-the-host.service && ") {
-		t.Errorf("k3s is installed although the rule may be missing: %q", cloudInit.Runcmd)
+	if units["server"] == "" || !strings.Contains(string(page), units["server"]+"EOF\n") {
+		t.Errorf("docs/install.md has another unit than cloud-init:\n%s", units["server"])
 	}
 }
 
