@@ -46,14 +46,24 @@ func certificates(ctx context.Context, p Patient) Finding {
 		return ownAuthorities(ctx, p)
 	}
 	list, err := p.readCertificates(ctx)
-	if meta.IsNoMatchError(err) {
-		return certificatesWithout(ctx, p)
-	}
-	if err != nil {
+	if err != nil && !meta.IsNoMatchError(err) {
 		return unread("cert-manager's Certificates", err)
 	}
+	// A Secret that a Certificate has left behind is served with until it runs
+	// out: that all is well now says nothing.
+	hooks, err := p.readHooks(ctx)
+	if err != nil {
+		return unread("the webhook configurations", err)
+	}
+	for _, h := range hooks {
+		from := h.annotations[cmapi.WantInjectAnnotation]
+		there := slices.ContainsFunc(list, func(c cmapi.Certificate) bool { return c.Namespace+"/"+c.Name == from })
+		if from != "" && !there {
+			return failed("install cert-manager, then "+p.way.reinstall(), "the webhook's authority is to come from the Certificate %s, and there is none", from)
+		}
+	}
 	if len(list) == 0 {
-		return certificatesWithout(ctx, p)
+		return ok("cert-manager is not used")
 	}
 	var wrong []string
 	for i := range list {
@@ -66,21 +76,6 @@ func certificates(ctx context.Context, p Patient) Finding {
 		return failed("kubectl describe certificate shows what cert-manager waits for; cmctl status certificate tells the rest", "%s", strings.Join(wrong, "; "))
 	}
 	return ok("%d are issued and fresh", len(list))
-}
-
-// certificatesWithout judges an installation without Certificates: it is in
-// order unless the webhook configurations count on cert-manager.
-func certificatesWithout(ctx context.Context, p Patient) Finding {
-	hooks, err := p.readHooks(ctx)
-	if err != nil {
-		return unread("the webhook configurations", err)
-	}
-	for _, h := range hooks {
-		if from := h.annotations[cmapi.WantInjectAnnotation]; from != "" {
-			return failed("install cert-manager, then "+p.way.reinstall(), "the webhook's authority is to come from the Certificate %s, and there is none", from)
-		}
-	}
-	return ok("cert-manager is not used")
 }
 
 // ownAuthorities asks whether the authorities are there that Tidegate makes and

@@ -159,12 +159,13 @@ func TestCertificates(t *testing.T) {
 		"waiting": {objects: []client.Object{certificate(func(c *cmapi.Certificate) {
 			c.Status.Conditions[0].Status, c.Status.Conditions[0].Message = cmmeta.ConditionFalse, "Issuing certificate"
 		})}, want: Failed, detail: "tidegate-system/serving is not ready: Issuing certificate"},
-		"not looked at":          {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.Conditions = nil })}, want: Failed, detail: "has not been looked at"},
-		"run out":                {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.NotAfter.Time = noon.Add(-time.Hour) })}, want: Failed, detail: "ran out on 2026-03-01"},
-		"overdue":                {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.RenewalTime.Time = noon.Add(-3 * time.Hour) })}, want: Failed, detail: "should have been renewed"},
-		"a little late":          {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.RenewalTime.Time = noon.Add(-time.Hour) })}, want: OK},
-		"cert-manager is absent": {funcs: absent, objects: []client.Object{injected}, want: Failed, detail: "is to come from the Certificate tidegate-system/serving"},
-		"own certificates":       {funcs: absent, want: OK, detail: "not used"},
+		"not looked at":            {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.Conditions = nil })}, want: Failed, detail: "has not been looked at"},
+		"run out":                  {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.NotAfter.Time = noon.Add(-time.Hour) })}, want: Failed, detail: "ran out on 2026-03-01"},
+		"overdue":                  {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.RenewalTime.Time = noon.Add(-3 * time.Hour) })}, want: Failed, detail: "should have been renewed"},
+		"a little late":            {objects: []client.Object{certificate(func(c *cmapi.Certificate) { c.Status.RenewalTime.Time = noon.Add(-time.Hour) })}, want: OK},
+		"cert-manager is absent":   {funcs: absent, objects: []client.Object{injected}, want: Failed, detail: "is to come from the Certificate tidegate-system/serving"},
+		"the webhook's is missing": {objects: []client.Object{injected, certificate(func(c *cmapi.Certificate) { c.Name = "another" })}, want: Failed, detail: "Certificate tidegate-system/serving, and there is none"},
+		"own certificates":         {funcs: absent, want: OK, detail: "not used"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, certificates(t.Context(), patient(t, tc.funcs, tc.objects...)), tc.want, tc.detail, "")

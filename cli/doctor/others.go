@@ -111,7 +111,7 @@ func imds(ctx context.Context, p Patient) Finding {
 		case err != nil:
 			return Finding{Verdict: Unknown, Detail: fmt.Sprintf("whether pods on this server can use its identity was not judged: %v", err), Fix: "as root: tidegate k3s check"}
 		case !guarded:
-			return failed("add the unit that docs/install.md has", "pods on this server can use its identity: no rule keeps them from the metadata service")
+			return failed("add the unit that docs/install.md has", "pods on this server can use its identity: iptables has no rule that keeps them from the metadata service")
 		}
 	}
 	switch {
