@@ -130,6 +130,20 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+// With components/fail-open the API server does not say that nobody answers.
+func TestWebhookFailsOpen(t *testing.T) {
+	for policy, want := range map[admissionv1.FailurePolicyType]string{
+		admissionv1.Ignore: "the webhook does not answer, and its configuration ignores that",
+		admissionv1.Fail:   "is missing or leaves it out",
+	} {
+		config := manifest(t, "MutatingWebhookConfiguration", api.WebhookConfiguration, &admissionv1.MutatingWebhookConfiguration{}, func(c *admissionv1.MutatingWebhookConfiguration) {
+			c.Webhooks[0].FailurePolicy = &policy
+		})
+		ungated := interceptor.Funcs{Create: func(context.Context, client.WithWatch, client.Object, ...client.CreateOption) error { return nil }}
+		expect(t, webhook(t.Context(), patient(t, ungated, config)), Failed, want, "")
+	}
+}
+
 func certificate(change func(*cmapi.Certificate)) *cmapi.Certificate {
 	c := &cmapi.Certificate{ObjectMeta: metav1.ObjectMeta{Namespace: api.Namespace, Name: "serving"}}
 	c.Status.Conditions = []cmapi.CertificateCondition{{Type: cmapi.CertificateConditionReady, Status: cmmeta.ConditionTrue}}

@@ -3,8 +3,10 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +14,9 @@ import (
 
 	"github.com/tidegate-k3s/tidegate/api"
 )
+
+// gateWebhook is the webhook of pods that opt in themselves.
+const gateWebhook = "gate.tidegate.io"
 
 // webhook has the API server admit, and not keep, a pod that opts in: it calls
 // the webhook for that, or applies the policy in its place, as for any other.
@@ -42,6 +47,8 @@ func webhook(ctx context.Context, p Patient) Finding {
 	switch {
 	case err == nil && api.HasCapacityGate(pod):
 		return ok("a pod that opts in is gated")
+	case err == nil && failsOpen(ctx, p):
+		return failed("see what workloads and authority find; beyond these it may be a firewall between API server and webhook", "a pod that opts in comes in without the gate: the webhook does not answer, and its configuration ignores that")
 	case err == nil:
 		gates := "the webhook's configuration"
 		if p.way == withAdmissionPolicy {
@@ -54,4 +61,16 @@ func webhook(ctx context.Context, p Patient) Finding {
 		return unread(fmt.Sprintf("a dry run: pods cannot be created in namespace %s", metav1.NamespaceDefault), err)
 	}
 	return failed("the text says why", "a pod that opts in is not admitted: %v", err)
+}
+
+// failsOpen reports whether pods that opt in are let in while the webhook does
+// not answer.
+func failsOpen(ctx context.Context, p Patient) bool {
+	var c admissionv1.MutatingWebhookConfiguration
+	if err := p.Client.Get(ctx, client.ObjectKey{Name: api.WebhookConfiguration}, &c); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(c.Webhooks, func(w admissionv1.MutatingWebhook) bool {
+		return w.Name == gateWebhook && w.FailurePolicy != nil && *w.FailurePolicy == admissionv1.Ignore
+	})
 }
