@@ -164,7 +164,7 @@ func (p Patient) readHooks(ctx context.Context) ([]hook, error) {
 }
 
 // authority asks whether the authority in the webhook configurations is the one
-// that signed what the webhook serves with.
+// that signed what the webhook serves with, and likewise that of the extender.
 func authority(ctx context.Context, p Patient) Finding {
 	fix := "let cert-manager's cainjector write it anew: kubectl -n cert-manager logs deploy/cert-manager-cainjector"
 	if p.way == withOwnCertificates {
@@ -199,6 +199,14 @@ func authority(ctx context.Context, p Patient) Finding {
 		}
 		if err := verify(chain, roots, name, p.Server.Time); err != nil {
 			return failed(fix, "webhook %s does not trust what %s serves with: %v", h.name, h.config.Service.Name, err)
+		}
+	}
+	// cert-manager issues nothing anew because its authority is another one.
+	roots := x509.NewCertPool()
+	if chain, known := served[api.ExtenderHost]; known && roots.AppendCertsFromPEM(extenderAuthority(ctx, p)) {
+		if err := verify(chain, roots, api.ExtenderHost, p.Server.Time); err != nil {
+			return failed("have it issued anew: kubectl delete secret -n "+api.ServerNamespace+" "+api.ExtenderHost,
+				"the extender serves with a certificate that is not of its authority, so that schedulers ask in vain: %v", err)
 		}
 	}
 	return ok("the configurations trust what the webhook serves with")

@@ -230,6 +230,36 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
+// A certificate that cert-manager issued outlives the authority that signed it.
+func TestAuthorityOfTheExtender(t *testing.T) {
+	ca, leaf := authorityFor(t, api.ExtenderHost)
+	otherCA, _ := authorityFor(t, api.ExtenderHost)
+	secret := func(name string, certificate []byte) client.Object {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: api.ServerNamespace, Name: name}, Data: map[string][]byte{corev1.TLSCertKey: certificate}}
+	}
+	trusting := &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookConfiguration},
+		Webhooks:   []admissionv1.MutatingWebhook{{Name: "gate.tidegate.io", ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca}}},
+	}
+	served := certificate(func(c *cmapi.Certificate) {
+		c.Namespace, c.Spec.SecretName, c.Spec.DNSNames = api.ServerNamespace, "tidegate-extender", []string{api.ExtenderHost}
+	})
+	for name, tc := range map[string]struct {
+		authority   []byte
+		want        Verdict
+		detail, fix string
+	}{
+		"its own":     {ca, OK, "", ""},
+		"another one": {otherCA, Failed, "schedulers ask in vain", "kubectl delete secret -n tidegate-server tidegate-extender"},
+		"none yet":    {nil, OK, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := patient(t, interceptor.Funcs{}, trusting, served, secret("tidegate-extender", leaf), secret(api.ExtenderCASecret, tc.authority))
+			expect(t, authority(t.Context(), p), tc.want, tc.detail, tc.fix)
+		})
+	}
+}
+
 // Where Tidegate issues its certificates itself, nobody is sent to cert-manager.
 func TestOwnCertificates(t *testing.T) {
 	ca, _ := authorityFor(t, "")
