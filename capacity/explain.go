@@ -11,14 +11,14 @@ import (
 
 // explain says of each pod that stays at the gate why it does.
 func (p *planner) explain() {
-	texts := map[*fit.Class]Reason{}
+	texts := map[*fit.Class]*Reason{}
 	p.decision.Reasons = slices.Grow(p.decision.Reasons, len(p.unbound)-len(p.decision.Releases))
 	for _, u := range p.units {
 		for _, m := range u.members {
 			if m.pod == nil || !m.pod.Gated || m.released {
 				continue
 			}
-			p.decision.Reasons = append(p.decision.Reasons, p.reason(u, m, texts))
+			p.decision.Reasons = append(p.decision.Reasons, *p.reason(u, m, texts))
 			r := &p.decision.Reasons[len(p.decision.Reasons)-1]
 			r.Pod, r.UID = m.pod.Key, m.pod.UID
 		}
@@ -33,18 +33,20 @@ func (p *planner) explain() {
 	}
 }
 
-func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason {
+// reason returns why the member waits; what it says to many is made once.
+func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]*Reason) *Reason {
 	switch {
 	case u.incomplete():
 		return gangReason(u)
 	case !u.placed:
 		r, known := texts[m.kind.Class]
 		if !known {
-			r = p.whyNot(m.kind.Class)
+			why := p.whyNot(m.kind.Class)
+			r = &why
 			texts[m.kind.Class] = r
 		}
 		if u.gang {
-			r.Text = fmt.Sprintf("the gang of %d cannot be placed together: %s", len(u.members), r.Text)
+			return &Reason{Code: r.Code, Text: fmt.Sprintf("the gang of %d cannot be placed together: %s", len(u.members), r.Text), Expected: r.Expected}
 		}
 		return r
 	}
@@ -56,25 +58,25 @@ func (p *planner) reason(u *unit, m *member, texts map[*fit.Class]Reason) Reason
 		case u.missing > 0:
 			return gangReason(u)
 		case m.bin.promised && m.bin.node.Admits(m.kind.Class, m.bin.name()) != "":
-			return Reason{Code: ReasonMachinesComing, Text: fmt.Sprintf("node %s takes it as soon as the drivers of its volumes have registered there", m.bin.name())}
+			return &Reason{Code: ReasonMachinesComing, Text: fmt.Sprintf("node %s takes it as soon as the drivers of its volumes have registered there", m.bin.name())}
 		default:
-			return Reason{Code: ReasonOrder, Text: fmt.Sprintf("node %s takes it as soon as pods that are being scheduled have landed", m.bin.name())}
+			return &Reason{Code: ReasonOrder, Text: fmt.Sprintf("node %s takes it as soon as pods that are being scheduled have landed", m.bin.name())}
 		}
 	}
 	if m.bin.tier == tierMarked || m.bin.tier == tierFenced {
-		return Reason{Code: ReasonRescue, Text: fmt.Sprintf("node %s is being taken back from its retirement", m.bin.name())}
+		return &Reason{Code: ReasonRescue, Text: fmt.Sprintf("node %s is being taken back from its retirement", m.bin.name())}
 	}
 	return p.coming(m.bin)
 }
 
 // coming is the reason of a pod whose machine is on its way or to be bought.
-func (p *planner) coming(b *bin) Reason {
+func (p *planner) coming(b *bin) *Reason {
 	po, due := b.pool, b.due
 	if due.IsZero() {
 		due = p.snapshot.Now.Add(po.BootTime)
 	}
 	if po.coming.Code != "" && po.coming.Expected.Equal(due) {
-		return po.coming
+		return &po.coming
 	}
 	boots := "about " + api.ShortDuration(po.BootTime) + " from purchase to ready"
 	if po.SlowBoot > po.BootTime {
@@ -84,14 +86,14 @@ func (p *planner) coming(b *bin) Reason {
 		Code: ReasonMachinesComing, Expected: due,
 		Text: fmt.Sprintf("waiting for %s in %s, %s", machines(po.arriving+po.opened), po.Name, boots+", expected at "+due.UTC().Format("15:04 MST")),
 	}
-	return po.coming
+	return &po.coming
 }
 
-func gangReason(u *unit) Reason {
+func gangReason(u *unit) *Reason {
 	if u.leader.GangSize == GangSizeUnknown {
-		return Reason{Code: ReasonGang, Text: "the gang's size is not known yet"}
+		return &Reason{Code: ReasonGang, Text: "the gang's size is not known yet"}
 	}
-	return Reason{Code: ReasonGang, Text: fmt.Sprintf("the gang waits for %d more of its %d pods", u.missing, u.leader.GangSize)}
+	return &Reason{Code: ReasonGang, Text: fmt.Sprintf("the gang waits for %d more of its %d pods", u.missing, u.leader.GangSize)}
 }
 
 // whyNot says why no machine can be bought for the class: what waiting can
