@@ -11,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 var (
@@ -21,7 +24,10 @@ var (
 )
 
 // TestMain has garbage collected by its amount: the worlds are small and short.
+// controller-runtime keeps whatever asks for its logger until there is one, which would
+// be all webhooks that ever were.
 func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard())
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(192 << 20)
 	os.Exit(m.Run())
