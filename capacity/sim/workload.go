@@ -239,7 +239,8 @@ func (w *World) giveUp() {
 		// request to join came when the machine was gone and with it the process that
 		// had seen it: nobody but a person can tell this node from one that is none of
 		// Tidegate's.
-		if node.Annotations[api.VMIDAnnotation] == "" && (w.taken[node.UID] || w.unknown(node)) {
+		_, up := w.Cluster.Machine(node)
+		if !up && node.Annotations[api.VMIDAnnotation] == "" && (w.taken[node.UID] || w.unknown(node)) {
 			_ = w.Cluster.Store.Delete(byUser, node) // it was read just now
 		}
 	}
