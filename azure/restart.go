@@ -65,7 +65,7 @@ func (c *Cloud) Start(ctx context.Context, pool string, refs []capacity.Ref) (fu
 		c.forgetUsages()
 		return waiter(c, conn, actionStart, poller), nil
 	})
-	if err != nil {
+	if err != nil || wait == nil {
 		return nil, startRefusal(err, len(refs))
 	}
 	return func(ctx context.Context) error { return startRefusal(wait(ctx), len(refs)) }, nil

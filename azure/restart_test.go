@@ -205,3 +205,21 @@ func TestRestartsNoOtherMachine(t *testing.T) {
 		})
 	}
 }
+
+// Nothing is waited for where no machine is left to start.
+func TestStartOfMachinesThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 1)}})
+		refs := w.refs(t, "agents")
+		wait, err := w.Delete(t.Context(), "agents", refs)
+		if err == nil {
+			err = wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wait, err = w.Start(t.Context(), "agents", refs); err != nil || wait != nil {
+			t.Errorf("error %v, and something is waited for: %t; want neither", err, wait != nil)
+		}
+	})
+}
