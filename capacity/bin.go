@@ -310,8 +310,9 @@ func (p *planner) mayJoin(po *pool, i Instance) bool {
 }
 
 // JoinTimeout is how long a machine may take to become a ready node, and that to
-// offer all that it will, before the demand no longer counts on it. Source: ten times the boot of a slow
-// image; Cluster Autoscaler's default, 15 minutes, is of the same order.
+// offer all that it will, before the demand no longer counts on it. Source: ten times
+// the boot of a slow image; Cluster Autoscaler's default, 15 minutes, is of the same
+// order.
 const JoinTimeout = 15 * time.Minute
 
 // starting reports whether the node has just joined and is about to offer more

@@ -1,7 +1,6 @@
 package fit
 
 import (
-	"crypto/sha256"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
@@ -116,37 +115,6 @@ func (w *World) home(claim string) *Place {
 	}
 	return nil
 }
-
-// lists are the digests of lists that claims have in common, of volumes and of storage
-// capacities: a class with all of that in its key would be as large as they are, for every
-// claim that waits.
-type lists map[list]string
-
-// list is a list that is not empty and does not change, by where it is.
-type list struct {
-	first any
-	n     int
-}
-
-// digest tells the list, whose first item is at first, from others.
-func (l *lists) digest(first any, n int, items any) string {
-	id := list{first, n}
-	known, ok := (*l)[id]
-	if !ok {
-		if *l == nil || len(*l) >= listsRemembered {
-			*l = lists{}
-		}
-		var k key
-		k.object(items)
-		sum := sha256.Sum256(k.bytes)
-		known = string(sum[:])
-		(*l)[id] = known
-	}
-	return known
-}
-
-// listsRemembered bounds the memory for lists that are no more.
-const listsRemembered = 100
 
 // available are the claim's candidates as they are after what is planned.
 func (w *World) available(u *unboundClaim) []*corev1.PersistentVolume {

@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 
@@ -244,7 +245,7 @@ func (vc *volumeCompiler) unbound(claim *corev1.PersistentVolumeClaim, class *st
 	vc.key.flag(u.provision.limited)
 	if len(u.candidates) > 0 {
 		vc.key.object(claim)
-		vc.key.text(vc.lists.digest(&u.candidates[0], len(u.candidates), u.candidates))
+		vc.key.text(digest(vc.lists, u.candidates))
 	}
 }
 
@@ -267,7 +268,7 @@ func (vc *volumeCompiler) provision(claim *corev1.PersistentVolumeClaim, class *
 	p.limited = true
 	capacities := vc.objects.CapacitiesOf(class.Name)
 	if len(capacities) > 0 {
-		vc.key.text(vc.lists.digest(&capacities[0], len(capacities), capacities))
+		vc.key.text(digest(vc.lists, capacities))
 	}
 	for _, capacity := range capacities {
 		limit := capacity.Capacity
@@ -300,4 +301,35 @@ func topologySelector(term corev1.TopologySelectorTerm) (s labels.Selector, ok b
 		s = s.Add(*r)
 	}
 	return s, true
+}
+
+// lists are the digests of lists that claims have in common, of volumes and of storage
+// capacities: a class with all of that in its key would be as large as they are, for every
+// claim that waits.
+type lists map[list]string
+
+// list is a list that does not change, by where its first item is.
+type list struct {
+	first any
+	n     int
+}
+
+// listsRemembered bounds the memory for lists that are no more.
+const listsRemembered = 100
+
+// digest tells the list, which is not empty, from others.
+func digest[T any](l *lists, items []T) string {
+	id := list{&items[0], len(items)}
+	known, ok := (*l)[id]
+	if !ok {
+		if *l == nil || len(*l) >= listsRemembered {
+			*l = lists{}
+		}
+		var k key
+		k.object(items)
+		sum := sha256.Sum256(k.bytes)
+		known = string(sum[:])
+		(*l)[id] = known
+	}
+	return known
 }
