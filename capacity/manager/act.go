@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tidegate-k3s/tidegate/api"
@@ -100,6 +102,10 @@ func (m *Manager) say(object runtime.Object, kind, reason, action, format string
 	m.events.Eventf(object, nil, kind, reason, action, "%s", note)
 }
 
+// ungateTries are how often, over about three seconds, the gate of a pod is asked to
+// be taken off while the API server does not say what it did.
+var ungateTries = wait.Backoff{Steps: 6, Duration: 100 * time.Millisecond, Factor: 2}
+
 // release nominates the planned node and then takes the gate, and only
 // Tidegate's gate, off the pod. The pool is the planned node's, if there is one.
 func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, r capacity.Release) error {
@@ -127,14 +133,24 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 		}
 	}
 	keepToPool(pod, pool)
-	err = m.write("ungate", func() error {
-		return m.client.Patch(ctx, placing(pod), client.StrategicMergeFrom(placing(gated), client.MergeFromWithOptimisticLock{}))
+	doubt := false
+	unclear := func(err error) bool {
+		doubt = doubt || !refused(err)
+		return !refused(err) && ctx.Err() == nil
+	}
+	// Until the doubt is over the pod waits, perhaps while the rest of its gang runs.
+	// It cannot be released twice: the version of the pod is the same in each try.
+	err = retry.OnError(ungateTries, unclear, func() error {
+		return m.write("ungate", func() error {
+			return m.client.Patch(ctx, placing(pod), client.StrategicMergeFrom(placing(gated), client.MergeFromWithOptimisticLock{}))
+		})
 	})
 	switch {
-	case refused(err):
-		m.store.letGo(cached.UID)
-	case err != nil:
+	case err == nil:
+	case doubt: // a refusal now may come of a try that was carried out
 		m.store.letGoLater(cached.UID)
+	default:
+		m.store.letGo(cached.UID)
 	}
 	if err != nil {
 		m.report(err, "cannot take the gate off the pod", "pod", r.Pod)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/tidegate-k3s/tidegate/api"
 	"github.com/tidegate-k3s/tidegate/capacity"
 )
 
@@ -25,15 +27,20 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 	cut := errors.New("connection reset")
 	for name, tc := range map[string]struct {
 		ungate     error         // what the last write answers
+		at         int           // which of its tries does, from 1; 0 for all
+		done       bool          // the try is carried out all the same
 		seen       bool          // the caches have seen the release
 		later      time.Duration // how long afterwards
 		during     view
 		afterwards view
 	}{
-		"not seen yet":                          {during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
-		"refused":                               {ungate: conflict, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
-		"seen":                                  {seen: true, during: view{Nominated: "n1"}, afterwards: view{}},
-		"cut off, so that it may come true yet": {ungate: cut, later: requestLife - time.Second, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"not seen yet":                             {during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"refused":                                  {ungate: conflict, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
+		"cut off once":                             {ungate: cut, at: 1, seen: true, during: view{Nominated: "n1"}, afterwards: view{}},
+		"cut off once, and not seen yet":           {ungate: cut, at: 1, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"cut off when it was carried out":          {ungate: cut, at: 1, done: true, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
+		"seen":                                     {seen: true, during: view{Nominated: "n1"}, afterwards: view{}},
+		"cut off, so that it may come true yet":    {ungate: cut, later: requestLife - time.Second, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
 		"cut off, and it can no longer come true":  {ungate: cut, later: requestLife, during: view{Nominated: "n1"}, afterwards: view{Gated: true}},
 		"answered with a fault, perhaps after all": {ungate: fault, during: view{Nominated: "n1"}, afterwards: view{Nominated: "n1"}},
 	} {
@@ -48,32 +55,42 @@ func TestAReleaseUnderWayHoldsItsPlace(t *testing.T) {
 			var during view
 			pod := waiting()
 			pod.Spec.SchedulingGates = pod.Spec.SchedulingGates[:1]
-			clock := time.Now()
+			tries := 0
 			w = newWorld(t, open404, interceptor.Funcs{
 				Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 					during = look()
-					if tc.ungate != nil {
+					tries++
+					fails := tc.ungate != nil && (tc.at == 0 || tc.at == tries)
+					if fails && !tc.done {
 						return tc.ungate
 					}
-					return c.Patch(ctx, o, p, opts...)
+					if err := c.Patch(ctx, o, p, opts...); err != nil || !fails {
+						return err
+					}
+					return tc.ungate
 				},
 			}, pod)
-			w.store.now = func() time.Time { return clock }
-			if err := w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"}); !errors.Is(err, tc.ungate) {
-				t.Fatalf("error %v, want %v", err, tc.ungate)
-			}
-			if tc.seen {
-				released := w.pod(t).DeepCopy()
-				released.Status.NominatedNodeName = "" // somebody else's decision, that counts now
-				w.store.set(released)
-			}
-			clock = clock.Add(tc.later)
-			if during != tc.during {
-				t.Errorf("a plan in between sees %+v, want %+v", during, tc.during)
-			}
-			if got := look(); got != tc.afterwards {
-				t.Errorf("a plan afterwards sees %+v, want %+v", got, tc.afterwards)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				err := w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"})
+				if failed := tc.ungate != nil && (tc.at == 0 || tc.done); failed != (err != nil) {
+					t.Fatalf("error %v, want one: %t", err, failed)
+				}
+				if waits := tc.ungate != nil && tc.at == 0; waits != api.HasCapacityGate(w.pod(t)) {
+					t.Errorf("the gate is on the pod: %t, want %t", !waits, waits)
+				}
+				if tc.seen {
+					released := w.pod(t).DeepCopy()
+					released.Status.NominatedNodeName = "" // somebody else's decision, that counts now
+					w.store.set(released)
+				}
+				time.Sleep(tc.later)
+				if during != tc.during {
+					t.Errorf("a plan in between sees %+v, want %+v", during, tc.during)
+				}
+				if got := look(); got != tc.afterwards {
+					t.Errorf("a plan afterwards sees %+v, want %+v", got, tc.afterwards)
+				}
+			})
 		})
 	}
 }

@@ -158,7 +158,7 @@ func (w *World) troubled() bool { return w.faulty && time.Since(w.begin) < troub
 // begin gives the request its fate. It is called by the loop.
 func (c *call) begin(release func()) {
 	w := c.from.world
-	c.listed = maps.Clone(c.from.listed)
+	c.sent, c.listed = time.Now(), maps.Clone(c.from.listed)
 	f := w.fate()
 	w.Loop.In(f.before, func() {
 		if f.crash == before {

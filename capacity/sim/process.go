@@ -209,6 +209,7 @@ type call struct {
 	from *process
 	http *http.Request
 	body []byte
+	sent time.Time
 	// listed is when its process had listed the machines of a set last when it was
 	// sent.
 	listed map[string]time.Time

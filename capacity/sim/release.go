@@ -174,11 +174,11 @@ func (w *World) checkRelease(pod *corev1.Pod, by string) {
 	}
 }
 
-// noteNomination notes when a process begins to release a pod: it nominates a
-// node for it first.
+// noteNomination notes when a process began to release a pod: it nominates a
+// node for it first, and the request may have been under way for a while.
 func (w *World) noteNomination(pod *corev1.Pod, by string) {
 	if w.serving != nil && w.serving.from.name == by && w.serving.from.memory != nil && pod.Status.NominatedNodeName != "" && api.HasCapacityGate(pod) {
-		w.serving.from.memory.begun[pod.UID] = time.Now()
+		w.serving.from.memory.begun[pod.UID] = w.serving.sent
 	}
 }
 
