@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -219,8 +220,9 @@ func fitting(node *corev1.Node, others []*corev1.Pod, like *corev1.Pod) int {
 	return int(min(cpu/wantCPU, memory/wantMemory, pods))
 }
 
-// coming are the pods that the process released towards the node, in that
-// order, and that are not bound, as far as it is true.
+// coming are the pods that the process released towards the node and that are not
+// bound, as far as it is true, in the order in which the scheduler takes pods: the
+// oldest first. If not all of them fit any more, the last are those without a place.
 func (p *process) coming(name string) []*corev1.Pod {
 	var coming []*corev1.Pod
 	for _, released := range p.memory.released {
@@ -229,7 +231,9 @@ func (p *process) coming(name string) []*corev1.Pod {
 			coming = append(coming, released)
 		}
 	}
-	slices.SortFunc(coming, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(coming, func(a, b *corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
 	return coming
 }
 
