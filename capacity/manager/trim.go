@@ -21,7 +21,8 @@ func Trim(object any) (any, error) {
 		trimContainers(o.Spec.InitContainers)
 		trimContainers(o.Spec.Containers)
 		o.Spec.EphemeralContainers = nil // they request nothing
-		o.Spec.Volumes = slices.DeleteFunc(o.Spec.Volumes, isAnywhere)
+		o.Spec.Volumes = without(o.Spec.Volumes, isAnywhere)
+		o.Status.Conditions = without(o.Status.Conditions, isHealth)
 		o.Status.EphemeralContainerStatuses = nil
 		trimStatuses(o.Status.InitContainerStatuses)
 		trimStatuses(o.Status.ContainerStatuses)
@@ -29,6 +30,20 @@ func Trim(object any) (any, error) {
 		o.Status.Images = nil
 	}
 	return object, nil
+}
+
+// without returns the list without those, in no more room than it takes.
+func without[T any](list []T, those func(T) bool) []T {
+	return slices.Clone(slices.DeleteFunc(list, those))
+}
+
+// isHealth reports whether the condition says how a pod does that runs.
+func isHealth(c corev1.PodCondition) bool {
+	switch c.Type {
+	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady:
+		return true
+	}
+	return false
 }
 
 // isAnywhere reports whether any node can have the volume: kubelets make it themselves.
@@ -43,7 +58,7 @@ func trimContainers(containers []corev1.Container) {
 		c.LivenessProbe, c.ReadinessProbe, c.StartupProbe, c.Lifecycle = nil, nil, nil, nil
 		c.SecurityContext = nil
 		// A kubelet may lack a feature that options of a mount need.
-		c.VolumeMounts = slices.DeleteFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return len(m.BindMountOptions) == 0 })
+		c.VolumeMounts = without(c.VolumeMounts, func(m corev1.VolumeMount) bool { return len(m.BindMountOptions) == 0 })
 		c.VolumeDevices = nil
 	}
 }

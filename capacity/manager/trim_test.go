@@ -40,6 +40,9 @@ func TestTrimTakesNothingThatCounts(t *testing.T) {
 		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{}}
 		start, end := metav1.NewTime(created), metav1.NewTime(created.Add(time.Hour))
 		p.Status.Phase, p.Status.StartTime = corev1.PodSucceeded, &start
+		p.Status.Conditions = append(p.Status.Conditions,
+			corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: start},
+			corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue})
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
 			Name: "work", ImageID: "sha256:1", AllocatedResources: one,
 			State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: end}},
