@@ -119,6 +119,8 @@ func anyNode(d *dice, s *Snapshot, name string) Node {
 	case 6:
 		off(&n)
 		n.Instance.Zone = pick(d, "west-1", "west-2", "west-3")
+	case 7:
+		startedAgo(pick(d, time.Minute, time.Hour))(&n)
 	}
 	if po := find(s.Pools, n.Pool); po != nil && n.Instance.VMID != "" && d.often() {
 		po.Instances = append(po.Instances, n.Instance)
@@ -382,7 +384,9 @@ func checkSpending(t *testing.T, s Snapshot, d Decision) {
 	started := 0
 	for _, step := range d.Steps {
 		if step.Kind == StepStart {
-			started++
+			if n := s.Nodes[slices.IndexFunc(s.Nodes, func(n *Node) bool { return n.Name == step.Node })]; !n.startedAgain() {
+				started++
+			}
 			machines++
 			price += find(s.Pools, strings.ToLower(step.Pool)).Settings.PricePerHour
 		}

@@ -165,6 +165,6 @@ func (p *planner) remember(n *Node) remembered {
 		r.pool, r.bin.pool = po.number, nil
 	}
 	unlisted := n.Recorded != "" && n.Instance.VMID == ""
-	r.lasts = !young && !starting && !r.promised && !unlisted && !n.Server && len(n.Interruptions) == 0
+	r.lasts = !young && !starting && !r.promised && !unlisted && !n.Server && n.Restart == nil && len(n.Interruptions) == 0
 	return r
 }
