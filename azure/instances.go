@@ -73,7 +73,8 @@ func instance(vm *armcompute.VirtualMachineScaleSetVM) capacity.Instance {
 	}
 	i.State = state(deref(p.ProvisioningState), power)
 	i.Changing = p.ProvisioningState != nil && !ended(*p.ProvisioningState)
-	i.Deallocated = i.State == capacity.InstanceStopped && power == "PowerState/deallocated"
+	// A failed start leaves the machine deallocated.
+	i.Deallocated = power == "PowerState/deallocated" && (i.State == capacity.InstanceStopped || i.State == capacity.InstanceFailed)
 	return i
 }
 

@@ -139,6 +139,13 @@ func TestStartRefused(t *testing.T) {
 				if err == nil || reason != tc.want || errors.Is(err, capacity.ErrNoAnswer) != tc.noAnswer {
 					t.Errorf("error %v with the reason %q, want the reason %q, and that it got no answer: %t", err, reason, tc.want, tc.noAnswer)
 				}
+				instances, err := w.Instances(t.Context(), "agents")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i := instances[0]; !tc.noAnswer && !(i.Off() && i.Deallocated) {
+					t.Errorf("afterwards it is %s, deallocated: %t; want that it is off and deallocated as before", i.State, i.Deallocated)
+				}
 			})
 		})
 	}

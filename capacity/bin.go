@@ -225,7 +225,7 @@ func (p *planner) nodeShape(b *bin) (shape *fit.Shape, takes bool) {
 		b.tier = tierComing
 		shape = n.started(po).WithoutTaints(isFence)
 		return shape, true
-	case n.Deleting != "", n.Restart != nil, n.Instance.State == InstanceDeleting, n.Instance.State == InstanceStopped:
+	case n.Deleting != "", n.Restart != nil, n.Instance.State == InstanceDeleting, n.Instance.Off():
 		return shape, false
 	case n.Requested != "" && veto(n, po) == "", len(p.interruptions(n)) > 0:
 		return shape, false

@@ -76,7 +76,8 @@ const (
 	InstanceDeleting InstanceState = "Deleting"
 	// InstanceRestarting is a machine whose restart or reimage was accepted.
 	InstanceRestarting InstanceState = "Restarting"
-	// InstanceFailed is a machine whose creation failed.
+	// InstanceFailed is a machine whose creation failed, or its start: then it is
+	// deallocated.
 	InstanceFailed InstanceState = "Failed"
 )
 
@@ -91,7 +92,7 @@ type Instance struct {
 	// ComputerName is the machine's host name as Azure shows it.
 	ComputerName string
 	State        InstanceState
-	// Deallocated is true for a stopped machine that has given its host back: it costs
+	// Deallocated is true for a machine that is off and has given its host back: it costs
 	// no more than its disk. One that was only shut down is paid for.
 	// Source: Azure documentation, "States and billing status of Azure VMs".
 	Deallocated bool
@@ -108,6 +109,12 @@ type Instance struct {
 	Outdated bool
 	// Created is when the machine was bought; zero if unknown.
 	Created time.Time
+}
+
+// Off reports whether nothing runs on the machine, and nothing will before somebody
+// starts it.
+func (i Instance) Off() bool {
+	return i.State == InstanceStopped || i.State == InstanceFailed && i.Deallocated
 }
 
 // Ref names an instance for deletion. Both parts must match: the ID alone may

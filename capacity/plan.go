@@ -141,7 +141,7 @@ func (p *planner) addPool(state *PoolState) {
 		p.pay(po, po.Capacity)
 	}
 	for _, i := range po.Instances {
-		if i.Deallocated && i.State == InstanceStopped && po.Refused == "" {
+		if i.Deallocated && i.Off() && po.Refused == "" {
 			p.pay(po, -1)
 		}
 		if i.State != InstanceDeleting && po.Shape != nil {

@@ -180,7 +180,7 @@ func (p *planner) silent(n *Node) bool {
 // Kubernetes has taken, and whose end no kubelet can confirm, holds nothing.
 func (p *planner) holding(n *Node) []*Pod {
 	work := p.work(n)
-	if n.Instance.State != InstanceStopped || n.Ready {
+	if !n.Instance.Off() || n.Ready {
 		return work
 	}
 	return slices.DeleteFunc(work, func(pod *Pod) bool { return pod.Terminating })

@@ -42,7 +42,7 @@ func (po *pool) keepsOff(i Instance) bool { return po.Settings.Deallocate && !i.
 // and is off.
 func (n *Node) deallocated() bool {
 	r := n.Restart
-	return r != nil && r.Fate == api.FateDeallocate && r.Done != nil && r.Started == nil && r.VMID == n.Recorded && n.Fence != "" && n.Instance.State == InstanceStopped
+	return r != nil && r.Fate == api.FateDeallocate && r.Done != nil && r.Started == nil && r.VMID == n.Recorded && n.Fence != "" && n.Instance.Off()
 }
 
 // startedAgain reports whether the node's deallocated machine is being started.
@@ -67,7 +67,7 @@ func (p *planner) countStopped(b *bin) {
 		if len(po.zones) > 0 {
 			po.zoneOf(n.Instance.Zone).stopped++
 		}
-	case n.startedAgain() && n.Instance.Deallocated && n.Instance.State == InstanceStopped && po.Refused == "":
+	case n.startedAgain() && n.Instance.Deallocated && n.Instance.Off() && po.Refused == "":
 		p.pay(po, 1)
 	}
 }
@@ -126,9 +126,9 @@ func (p *planner) stopped(n *Node, po *pool, machine Instance) {
 	switch {
 	case r.Started != nil && !p.before(r.Started.Add(restartTimeout)):
 		p.notBack(n, po, machine, "the node was not back within "+api.ShortDuration(restartTimeout)+" of its machine's start")
-	case r.Started != nil && machine.State == InstanceStopped:
+	case r.Started != nil && machine.Off():
 		p.step(n, Step{Kind: StepStart, Why: "not started yet"})
-	case r.Started != nil || machine.State != InstanceStopped: // it will be back
+	case r.Started != nil || !machine.Off(): // it will be back
 	case n.Requested != api.FateDelete && po.keepsOff(machine): // until it is needed
 	case veto(n, po) != "" || len(p.holding(n)) > 0:
 	case n.Proved.IsZero():

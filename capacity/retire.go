@@ -35,7 +35,7 @@ func (p *planner) advance(n *Node, po *pool) {
 		p.restarting(n, po)
 	case p.interrupted(n):
 	case n.Fence != "" || n.Retirement != nil:
-		if !p.takenBack(n, po) && (n.Ready || n.Instance.State == InstanceStopped || p.silent(n)) {
+		if !p.takenBack(n, po) && (n.Ready || n.Instance.Off() || p.silent(n)) {
 			// A node that is silent may still run something, unless its machine
 			// is known to be off, or nothing is left there for Kubernetes either.
 			p.retiring(n, po)

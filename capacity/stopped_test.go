@@ -13,11 +13,16 @@ import (
 func deallocating(p *PoolState) { p.Settings.Deallocate = true }
 
 // turnedOff adds the deallocated machines of such nodes.
-func turnedOff(names ...string) func(*PoolState) {
+func turnedOff(names ...string) func(*PoolState) { return deallocatedAs(InstanceStopped, names) }
+
+// notStarted adds those of nodes that Azure could not start.
+func notStarted(names ...string) func(*PoolState) { return deallocatedAs(InstanceFailed, names) }
+
+func deallocatedAs(state InstanceState, names []string) func(*PoolState) {
 	return func(p *PoolState) {
 		for _, name := range names {
 			i := instance(name)
-			i.State, i.Deallocated = InstanceStopped, true
+			i.State, i.Deallocated = state, true
 			p.Instances = append(p.Instances, i)
 		}
 	}
@@ -28,6 +33,12 @@ func off(n *Node) {
 	restarts(api.FateDeallocate, time.Hour)(n)
 	carriedOut(time.Hour)(n)
 	n.Requested, n.Ready, n.Instance.State, n.Instance.Deallocated = "", false, InstanceStopped, true
+}
+
+// failedStart makes it one that Azure could not start, for which it shows another state.
+func failedStart(n *Node) {
+	off(n)
+	n.Instance.State = InstanceFailed
 }
 
 // startedAgo makes it one that is being started again.
@@ -95,6 +106,22 @@ func TestDeallocated(t *testing.T) {
 			in:   snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning))), pod("a", 1)),
 			want: []string{"grow agents from 1 to 2", "prove n1", "a waits: MachinesComing"},
 		},
+		"one that Azure could not start is started again": {
+			in:   snapshot(pools(poolOf("agents", 1, deallocating, notStarted("n1"), bounds(0, 1))), nodes(node("n1", failedStart)), pod("a", 1)),
+			want: []string{"start n1", "a waits: MachinesComing"},
+		},
+		"also for the minimum": {
+			in: snapshot(pools(poolOf("agents", 1, deallocating, notStarted("n1"), bounds(1, 1))), nodes(node("n1", failedStart))), want: []string{"start n1"},
+		},
+		"or deleted if an operator wants that": {
+			in:   snapshot(pools(poolOf("agents", 1, deallocating, notStarted("n1"))), nodes(node("n1", failedStart, requested, proved(settle)))),
+			want: []string{"commit n1"},
+		},
+		"and then no pod holds it that Kubernetes has taken": {
+			in: snapshot(pools(poolOf("agents", 1, deallocating, notStarted("n1"))),
+				nodes(node("n1", failedStart, requested, proved(settle), fencedAgo(time.Minute))), pod("taken", 1, on("n1"), dying)),
+			want: []string{"commit n1"},
+		},
 		"somebody keeps it off": {
 			in: snapshot(none, nodes(node("n1", off, keep)), pod("a", 1)), want: []string{"grow agents from 1 to 2", "a waits: MachinesComing"},
 		},
@@ -142,6 +169,10 @@ func TestWhatDeallocatedMachinesTake(t *testing.T) {
 		},
 		"not of the money": {
 			in:   limited(Limits{HourlyPrice: 1}, snapshot(two(costs(1)), both, waits...)),
+			want: []string{"start n1", "a waits: MachinesComing", "b waits: SpendingLimit"},
+		},
+		"nor one that Azure could not start": {
+			in:   limited(Limits{Machines: 1}, snapshot(pools(poolOf("agents", 1, deallocating, notStarted("n1"))), nodes(node("n1", failedStart)), waits...)),
 			want: []string{"start n1", "a waits: MachinesComing", "b waits: SpendingLimit"},
 		},
 		"one that is about to start is paid for": {

@@ -69,7 +69,8 @@ const (
 
 // LateFailure is the outcome of a long-running operation that fails. Machines
 // that were to be created are created and fail; a deletion, a deallocation or a
-// start that fails late leaves its machines and the capacity as they were.
+// start that fails late leaves its machines and the capacity as they were, but that
+// those which were to be started show that they failed.
 type LateFailure struct {
 	// After is how long the operation runs.
 	After metav1.Duration `json:"after"`

@@ -228,7 +228,13 @@ func (c *Cloud) power(who caller, group, name, action string, ids []string) (*op
 		}
 	}
 	if who.Late != nil {
-		return c.failLater(s, who.Late, func() {}), nil
+		return c.failLater(s, who.Late, func() {
+			for _, i := range found {
+				if action == actionStart && i.power == powerDeallocated && i.state != deleting {
+					i.state = failed
+				}
+			}
+		}), nil
 	}
 	s.etag = c.newETag()
 	var changed []*instance

@@ -161,7 +161,7 @@ func (p *pools) busy() bool {
 // changing reports whether the pool's machines are expected to change.
 func (s *poolState) changing() bool {
 	return s.outdated || s.leaving || !s.Settled && s.Capacity != len(s.Instances) || slices.ContainsFunc(s.Instances, func(i capacity.Instance) bool {
-		return i.State != capacity.InstanceRunning && i.State != capacity.InstanceStopped
+		return i.State != capacity.InstanceRunning && !i.Off()
 	})
 }
 

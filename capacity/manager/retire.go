@@ -272,7 +272,7 @@ func (m *Manager) commit(ctx context.Context, cached *corev1.Node, s capacity.St
 	}
 	// On a machine that is off no kubelet can confirm the end of a pod that Kubernetes
 	// has taken, and nothing of it runs.
-	off := s.Instance.State == capacity.InstanceStopped && readySince(live) == nil
+	off := s.Instance.Off() && readySince(live) == nil
 	work, err := m.liveWork(ctx, s.Node, func(p *corev1.Pod) bool { return off && p.DeletionTimestamp != nil })
 	if err != nil {
 		return err
