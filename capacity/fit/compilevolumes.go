@@ -149,7 +149,7 @@ func (vc *volumeCompiler) attach(a *attachment, owned bool) {
 // bound compiles where a volume can be reached from.
 func (vc *volumeCompiler) bound(pv *corev1.PersistentVolume) {
 	b := boundVolume{reach: reachOf(pv)}
-	vc.out.hosts = append(vc.out.hosts, HostsOf(pv)...)
+	vc.out.hosts = append(vc.out.hosts, hostsOf(pv)...)
 	vc.key.text("bound")
 	vc.key.object(pv.Spec.NodeAffinity)
 	if plugin := movablePlugin(pv, nil); plugin != "" {
@@ -166,10 +166,10 @@ func (vc *volumeCompiler) bound(pv *corev1.PersistentVolume) {
 	}
 }
 
-// HostsOf are the host names of the nodes on whose disks the volume is, none if it is
+// hostsOf are the host names of the nodes on whose disks the volume is, none if it is
 // elsewhere: provisioners of local volumes, such as k3s' local-path, tie theirs to the
 // node by its host name.
-func HostsOf(pv *corev1.PersistentVolume) []string {
+func hostsOf(pv *corev1.PersistentVolume) []string {
 	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
 		return nil
 	}

@@ -39,9 +39,8 @@ type store struct {
 	// touched are what has changed that classes may have been compiled with, and the
 	// nodes whose volumes may be others.
 	touched touched
-	// local is a volume for each host name that has the data of one on its disk, nil
-	// when volumes have changed.
-	local map[string]*corev1.PersistentVolume
+	// local is a volume for each tie of one that has data, nil when volumes have changed.
+	local map[tie]*corev1.PersistentVolume
 	// daemons are the classes of the DaemonSets' pods, nil when they have changed.
 	daemons []*fit.Class
 	// held are the places of pods whose release is under way or not seen yet.
@@ -70,6 +69,7 @@ type storedNode struct {
 	object  *corev1.Node // nil for one that is not known yet
 	changed int
 	node    capacity.Node
+	ties    []tie // of the volumes on its disk
 	pods    map[types.UID]*capacity.Pod
 	load    *capacity.Load // nil when its pods have changed
 	freed   time.Time      // when work last ended on it
@@ -118,7 +118,7 @@ func (s *store) set(object any) {
 			csi = s.objects.csi(o.Name)
 		}
 		n.object, n.node, n.changed, n.shown = o, node(o), s.changes, nil
-		n.node.CSI = csi
+		n.node.CSI, n.ties = csi, diskTies(o)
 	case *batchv1.Job:
 		job := s.job(o.UID)
 		job.object, job.wave = o, nil

@@ -31,7 +31,7 @@ func (s *store) fill(snapshot *capacity.Snapshot, show func(*capacity.Node) bool
 	snapshot.Nodes = make([]*capacity.Node, 0, len(s.names))
 	for _, name := range s.names {
 		if n := s.nodes[name]; n.object != nil {
-			snapshot.Nodes = append(snapshot.Nodes, n.show(s.places[name], s.localVolume(n.object), show))
+			snapshot.Nodes = append(snapshot.Nodes, n.show(s.places[name], s.localVolume(n), show))
 		}
 	}
 	return s.changes, s.vmids

@@ -7,18 +7,43 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/tidegate-k3s/tidegate/capacity/fit"
 )
 
-// hostsOf returns the host names of the nodes on whose disks the volume's data are,
-// none if they are elsewhere or there are none: nothing was written yet to a volume that
-// no claim has had.
-func hostsOf(pv *corev1.PersistentVolume) []string {
-	if pv.Status.Phase == corev1.VolumePending || pv.Status.Phase == corev1.VolumeAvailable {
+// tie is a label by which a volume is tied to nodes: those that have that value.
+type tie struct{ label, value string }
+
+// tiesOf returns the ties of the volume's data, none if there are no data: nothing was
+// written yet to a volume that no claim has had.
+func tiesOf(pv *corev1.PersistentVolume) (ties []tie) {
+	if pv.Status.Phase == corev1.VolumePending || pv.Status.Phase == corev1.VolumeAvailable ||
+		pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
 		return nil
 	}
-	return fit.HostsOf(pv)
+	for _, term := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		for _, e := range term.MatchExpressions {
+			if e.Operator != corev1.NodeSelectorOpIn {
+				continue
+			}
+			for _, value := range e.Values {
+				ties = append(ties, tie{e.Key, value})
+			}
+		}
+	}
+	return ties
+}
+
+// diskTies returns the labels by which volumes are tied to this one node, whose disk
+// they then are on: its host name, and what has that or the node's name as its value.
+// Drivers of local volumes have labels of their own.
+func diskTies(n *corev1.Node) []tie {
+	host := hostOf(n)
+	ties := []tie{{corev1.LabelHostname, host}}
+	for label, value := range n.Labels {
+		if label != corev1.LabelHostname && (value == host || value == n.Name) {
+			ties = append(ties, tie{label, value})
+		}
+	}
+	return ties
 }
 
 // hostOf is the host name by which local volumes know the node.
@@ -39,21 +64,27 @@ func describeVolume(pv *corev1.PersistentVolume) string {
 
 // localVolume returns a volume whose data are on the node's own disk, "" for none. The
 // caller holds s.mu.
-func (s *store) localVolume(n *corev1.Node) string {
+func (s *store) localVolume(n *storedNode) string {
 	if s.local == nil {
-		s.local = map[string]*corev1.PersistentVolume{}
+		s.local = map[tie]*corev1.PersistentVolume{}
 		for _, pv := range s.objects.volumes {
-			for _, host := range hostsOf(pv) {
-				if first := s.local[host]; first == nil || pv.Name < first.Name {
-					s.local[host] = pv
+			for _, t := range tiesOf(pv) {
+				if first := s.local[t]; first == nil || pv.Name < first.Name {
+					s.local[t] = pv
 				}
 			}
 		}
 	}
-	if pv := s.local[hostOf(n)]; pv != nil {
-		return describeVolume(pv)
+	var first *corev1.PersistentVolume
+	for _, t := range n.ties {
+		if pv := s.local[t]; pv != nil && (first == nil || pv.Name < first.Name) {
+			first = pv
+		}
 	}
-	return ""
+	if first == nil {
+		return ""
+	}
+	return describeVolume(first)
 }
 
 // liveVolume is the same as the API server and not a cache knows it.
@@ -67,8 +98,10 @@ func (m *Manager) liveVolume(ctx context.Context, n *corev1.Node) (string, error
 
 // VolumeOn names one of the volumes whose data are on the node's own disk, "" for none.
 func VolumeOn(n *corev1.Node, volumes []corev1.PersistentVolume) string {
+	ties := diskTies(n)
 	for i := range volumes {
-		if pv := &volumes[i]; slices.Contains(hostsOf(pv), hostOf(n)) {
+		pv := &volumes[i]
+		if slices.ContainsFunc(tiesOf(pv), func(t tie) bool { return slices.Contains(ties, t) }) {
 			return describeVolume(pv)
 		}
 	}

@@ -32,6 +32,13 @@ func localVolume(host string, change func(*corev1.PersistentVolume)) *corev1.Per
 	return pv
 }
 
+// driverLabel is how a driver whose volumes are disks in the machine knows the node.
+const driverLabel = "topology.disks.example/node"
+
+func byLabel(pv *corev1.PersistentVolume) {
+	pv.Spec.NodeAffinity.Required.NodeSelectorTerms[0].MatchExpressions[0].Key = driverLabel
+}
+
 func TestWhichVolumesKeepTheirNode(t *testing.T) {
 	phase := func(p corev1.PersistentVolumePhase) func(*corev1.PersistentVolume) {
 		return func(pv *corev1.PersistentVolume) { pv.Status.Phase = p }
@@ -40,6 +47,7 @@ func TestWhichVolumesKeepTheirNode(t *testing.T) {
 	for name, tc := range map[string]struct {
 		volume *corev1.PersistentVolume
 		host   string // label of the node, whose name is agents000001
+		own    string // its label of a volume driver
 		want   string
 	}{
 		"in use":                 {volume: localVolume("agents000001", nil), host: "agents000001", want: data},
@@ -53,12 +61,18 @@ func TestWhichVolumesKeepTheirNode(t *testing.T) {
 		"in the zone of the node": {volume: localVolume("agents000001", func(pv *corev1.PersistentVolume) {
 			pv.Spec.NodeAffinity.Required.NodeSelectorTerms[0].MatchExpressions[0].Key = corev1.LabelTopologyZone
 		}), host: "agents000001"},
-		"made by hand, by no claim": {volume: localVolume("agents000001", func(pv *corev1.PersistentVolume) { pv.Spec.ClaimRef = nil }), host: "agents000001", want: "pvc-1"},
+		"by a label of its driver's own":  {volume: localVolume("agents000001", byLabel), host: "vm-1", own: "agents000001", want: data},
+		"by such a label of another node": {volume: localVolume("agents000002", byLabel), host: "vm-1", own: "agents000001"},
+		"by a label that more nodes have": {volume: localVolume("west", byLabel), host: "vm-1", own: "west"},
+		"made by hand, by no claim":       {volume: localVolume("agents000001", func(pv *corev1.PersistentVolume) { pv.Spec.ClaimRef = nil }), host: "agents000001", want: "pvc-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := fencedNode()
 			if tc.host != "" {
 				n.Labels[corev1.LabelHostname] = tc.host
+			}
+			if tc.own != "" {
+				n.Labels[driverLabel] = tc.own
 			}
 			w := newWorld(t, open404, interceptor.Funcs{}, n, tc.volume)
 			seen := func() string {
@@ -68,6 +82,9 @@ func TestWhichVolumesKeepTheirNode(t *testing.T) {
 			}
 			if got := seen(); got != tc.want {
 				t.Errorf("the node has volume %q, want %q", got, tc.want)
+			}
+			if got := VolumeOn(n, []corev1.PersistentVolume{*tc.volume}); got != tc.want {
+				t.Errorf("at a last look the node has volume %q, want %q", got, tc.want)
 			}
 			w.store.remove(tc.volume)
 			if got := seen(); got != "" {
