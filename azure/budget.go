@@ -30,6 +30,14 @@ type budget struct {
 // take waits until one more request to the set is due. It fails at once if ctx
 // ends before that.
 func (b *budget) take(ctx context.Context, kind, set string) error {
+	_, err := b.takeAll(ctx, kind, set, 1)
+	return err
+}
+
+// takeAll waits until n more requests are due all at once, or as many as ever are, and
+// returns how many that is.
+func (b *budget) takeAll(ctx context.Context, kind, set string, n int) (int, error) {
+	n = min(n, b.burst)
 	b.mu.Lock()
 	key := strings.ToLower(set)
 	limiter, ok := b.sets[key]
@@ -42,14 +50,14 @@ func (b *budget) take(ctx context.Context, kind, set string) error {
 	}
 	b.mu.Unlock()
 	now := time.Now()
-	turn := limiter.ReserveN(now, 1)
+	turn := limiter.ReserveN(now, n)
 	wait := turn.DelayFrom(now)
 	if wait == 0 {
-		return nil
+		return n, nil
 	}
 	if deadline, ok := ctx.Deadline(); ok && !now.Add(wait).Before(deadline) {
 		turn.CancelAt(now)
-		return &throttledError{kind + " of " + set, wait}
+		return 0, &throttledError{kind + " of " + set, wait}
 	}
-	return pause(ctx, wait)
+	return n, pause(ctx, wait)
 }

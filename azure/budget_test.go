@@ -92,6 +92,33 @@ func TestDeletionWaitsForItsTurn(t *testing.T) {
 	})
 }
 
+// The list of a large set takes many requests. While others read it all the time,
+// deletions get through all the same.
+func TestDeletionsFromALargeSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, emulator.Config{ScaleSets: []emulator.ScaleSet{tagged("agents", 100)}, PageSize: 10})
+		refs := w.refs(t, "agents")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			for ctx.Err() == nil {
+				_, _ = w.Instances(ctx, "agents") // the last one is cut short
+			}
+			close(ended)
+		}()
+		time.Sleep(10 * time.Minute)
+		for i := range 5 {
+			soon, cancel := context.WithTimeout(ctx, 2*time.Minute)
+			if _, err := w.Delete(soon, "agents", refs[i:i+1]); err != nil {
+				t.Errorf("deletion %d: %v", i+1, err)
+			}
+			cancel()
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // One set's limit is no other's.
 func TestLimitsAreOfOneSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -57,6 +57,9 @@ type Cloud struct {
 	conn *connection // nil until connect has succeeded
 	// wrongTags is what the log said last of each pool's tags.
 	wrongTags map[string]string
+	// pages is how many requests the last list of each set's instances took, by its name
+	// in lower case.
+	pages map[string]int
 	// regions is what was read of the regions that the sets are in.
 	regions map[string]*region
 }

@@ -53,7 +53,7 @@ func (c *Cloud) Pools(ctx context.Context, known capacity.Known) ([]capacity.Poo
 	var found []scaleSet
 	for _, set := range untagged {
 		ours, err := c.members.isPool(set.Pool, known, func() ([]*armcompute.VirtualMachineScaleSetVM, error) {
-			return c.list(ctx, conn, set.Name, nil)
+			return c.list(ctx, conn, set.Name, nil, 0)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list the instances of %s: %w", set.Name, err)

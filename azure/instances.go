@@ -17,7 +17,7 @@ func (c *Cloud) Instances(ctx context.Context, pool string) ([]capacity.Instance
 	if err != nil {
 		return nil, fmt.Errorf("list the instances of %s: %w", pool, err)
 	}
-	vms, err := c.list(ctx, conn, pool, to.Ptr("instanceView"))
+	vms, err := c.list(ctx, conn, pool, to.Ptr("instanceView"), 0)
 	if err != nil {
 		return nil, fmt.Errorf("list the instances of %s: %w", pool, err)
 	}
@@ -28,13 +28,17 @@ func (c *Cloud) Instances(ctx context.Context, pool string) ([]capacity.Instance
 	return instances, nil
 }
 
-// list reads all pages of a set's instances.
-func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand *string) ([]*armcompute.VirtualMachineScaleSetVM, error) {
+// list reads all pages of a set's instances. The turn of the first due requests for
+// that has come.
+func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand *string, due int) ([]*armcompute.VirtualMachineScaleSetVM, error) {
 	var vms []*armcompute.VirtualMachineScaleSetVM
+	pages := 0
 	pager := conn.vms.NewListPager(conn.machine.ResourceGroup, pool, &armcompute.VirtualMachineScaleSetVMsClientListOptions{Expand: expand})
-	for pager.More() {
-		if err := c.reads.take(ctx, "reads", pool); err != nil {
-			return nil, err
+	for ; pager.More(); pages++ {
+		if pages >= due {
+			if err := c.reads.take(ctx, "reads", pool); err != nil {
+				return nil, err
+			}
 		}
 		page, err := pager.NextPage(ctx)
 		if err = c.outcome(conn, actionReadInstances, err); err != nil {
@@ -42,7 +46,21 @@ func (c *Cloud) list(ctx context.Context, conn *connection, pool string, expand 
 		}
 		vms = append(vms, page.Value...)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pages == nil {
+		c.pages = map[string]int{}
+	}
+	c.pages[strings.ToLower(pool)] = pages
 	return vms, nil
+}
+
+// pagesOf is how many requests a list of the set's instances took last, 1 if none was
+// read yet.
+func (c *Cloud) pagesOf(pool string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(1, c.pages[strings.ToLower(pool)])
 }
 
 // instance reads what Tidegate needs of a VM; what is missing stays empty.

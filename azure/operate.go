@@ -43,9 +43,15 @@ func (c *Cloud) operate(ctx context.Context, pool, verb string, refs []capacity.
 	if err := c.updates.take(ctx, "changes", pool); err != nil {
 		return nil, failed(err)
 	}
-	// One list costs Azure's read budget less than a read of each.
+	// One list costs Azure's read budget less than a read of each. The turn of all of it
+	// comes first, too: by the end of one of which each page waits for its own, among
+	// all others' reads, the beginning is old.
+	due, err := c.reads.takeAll(ctx, "reads", pool, c.pagesOf(pool))
+	if err != nil {
+		return nil, failed(err)
+	}
 	began := time.Now()
-	present, err := c.list(ctx, conn, pool, nil)
+	present, err := c.list(ctx, conn, pool, nil, due)
 	if err != nil {
 		return nil, failed(err)
 	}
