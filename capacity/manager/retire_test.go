@@ -118,6 +118,7 @@ func TestCommitOfAMachineThatIsOff(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		state capacity.InstanceState
+		freed bool // deallocated
 		node  func(*corev1.Node)
 		pod   func(*corev1.Pod)
 		want  bool
@@ -126,6 +127,8 @@ func TestCommitOfAMachineThatIsOff(t *testing.T) {
 		"off, its pod not taken":                 {state: capacity.InstanceStopped},
 		"off by the list, and its node is ready": {state: capacity.InstanceStopped, node: ready, pod: taken},
 		"it runs":                                {state: capacity.InstanceRunning, pod: taken},
+		"Azure could not start it":               {state: capacity.InstanceFailed, freed: true, pod: taken, want: true},
+		"Azure could not change it":              {state: capacity.InstanceFailed, pod: taken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := fencedNode()
@@ -134,12 +137,37 @@ func TestCommitOfAMachineThatIsOff(t *testing.T) {
 			}
 			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, n, podOn("p", tc.pod))
 			step := commitStep()
-			step.Instance.State = tc.state
+			step.Instance.State, step.Instance.Deallocated = tc.state, tc.freed
 			if err := w.commit(t.Context(), w.node(t), step); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.node(t).Annotations[api.DeletingAnnotation] == testVMID; got != tc.want {
 				t.Errorf("its deletion is committed: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
+// What is given up because its node is silent counts, so that a broken image costs no
+// more than a few machines an hour.
+func TestCommitCountsWhatIsGivenUp(t *testing.T) {
+	for name, tc := range map[string]struct {
+		repair bool
+		want   int
+	}{
+		"its node is silent": {repair: true, want: 1},
+		"nobody needs it":    {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, refusal("uid-node", testToken), interceptor.Funcs{}, fencedNode())
+			w.pools.states["agents"] = &poolState{PoolState: capacity.PoolState{Listed: true}}
+			step := commitStep()
+			step.Repair = tc.repair
+			if err := w.commit(t.Context(), w.node(t), step); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(w.pools.snapshot()[0].Repairs); got != tc.want {
+				t.Errorf("%d machines count as given up, want %d", got, tc.want)
 			}
 		})
 	}
