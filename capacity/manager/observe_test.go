@@ -171,6 +171,7 @@ func TestAdoptionRecordsTheMachineAndLearnsItsBoot(t *testing.T) {
 		bought   time.Duration // before the node became ready
 		reimaged bool
 		recorded bool // before
+		outdated bool
 		want     time.Duration
 	}{
 		"a boot":                          {bought: 70 * time.Second, want: 70 * time.Second},
@@ -178,9 +179,10 @@ func TestAdoptionRecordsTheMachineAndLearnsItsBoot(t *testing.T) {
 		"ready anew after a reimage":      {bought: 10 * time.Minute, reimaged: true, want: defaultBootTime},
 		"ready anew after it was silent":  {bought: 10 * time.Minute, recorded: true, want: defaultBootTime},
 		"ready before the machine's date": {bought: -time.Second, want: defaultBootTime},
+		"a boot of another model":         {bought: 70 * time.Second, outdated: true, want: defaultBootTime},
 	} {
 		t.Run(name, func(t *testing.T) {
-			machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning, Created: created.Add(-tc.bought)}
+			machine := capacity.Instance{ID: "1", VMID: testVMID, State: capacity.InstanceRunning, Created: created.Add(-tc.bought), Outdated: tc.outdated}
 			w, _ := observed(t, &scriptedCloud{instances: []capacity.Instance{machine}}, joined(func(n *corev1.Node) {
 				if !tc.recorded {
 					n.Annotations = nil
@@ -198,8 +200,8 @@ func TestAdoptionRecordsTheMachineAndLearnsItsBoot(t *testing.T) {
 			if n := w.node(t); n.Labels[api.PoolLabel] != "agents" || n.Annotations[api.VMIDAnnotation] != testVMID {
 				t.Errorf("labels %v, annotations %v: want pool and machine recorded", n.Labels, n.Annotations)
 			}
-			if got := agents(t, w.pools); got.BootTime != tc.want || got.Shape == nil {
-				t.Errorf("boot time %s, shape %v, want %s and the node's", got.BootTime, got.Shape, tc.want)
+			if got := agents(t, w.pools); got.BootTime != tc.want || (got.Shape == nil) != tc.outdated {
+				t.Errorf("boot time %s, shape %v, want %s and the node's, unless it is of another model", got.BootTime, got.Shape, tc.want)
 			}
 		})
 	}

@@ -219,6 +219,9 @@ func TestAGivenUpMachineKeepsItsTaint(t *testing.T) {
 			if got := len(w.node(t).Spec.Taints); got != tc.taints {
 				t.Errorf("%d taints are left, want %d", got, tc.taints)
 			}
+			if err := w.perform(t.Context(), w.node(t), step); tc.taints > 0 && !errors.Is(err, errNotYet) {
+				t.Errorf("error %v, want that nothing is written to it again and again", err)
+			}
 		})
 	}
 }

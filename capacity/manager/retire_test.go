@@ -239,6 +239,19 @@ func TestFenceIsOnePatchWithAFreshToken(t *testing.T) {
 	}
 }
 
+// An API server that does not know the fence yet is not asked without a break.
+func TestAProofThatIsNotYetIsTriedAgainLater(t *testing.T) {
+	w := newWorld(t, open404, interceptor.Funcs{}, fencedNode())
+	step := commitStep()
+	step.Kind = capacity.StepProve
+	if err := w.perform(t.Context(), w.node(t), step); !errors.Is(err, errNotYet) {
+		t.Errorf("error %v, want one that has it planned again", err)
+	}
+	if n := w.progress.node("uid-node"); !n.proved.IsZero() || !n.holdUntil.After(n.proving) {
+		t.Errorf("proved at %v, and the next try is at %v, after one at %v; want it later", n.proved, n.holdUntil, n.proving)
+	}
+}
+
 func TestForgetRemovesThisNodeOnly(t *testing.T) {
 	var sent client.DeleteOptions
 	w := newWorld(t, open404, interceptor.Funcs{
