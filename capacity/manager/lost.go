@@ -78,6 +78,9 @@ func (m *Manager) tellTaken(o *observation, n *capacity.Node, po *capacity.PoolS
 		return false
 	}
 	switch {
+	case m.givenUp.has(n.Recorded):
+		m.log.Info("machine goes as it was given up before it joined", "pool", n.Pool, "node", n.Name)
+		return false
 	case n.Announced():
 		m.log.Info("machine goes as Azure announced", "pool", n.Pool, "node", n.Name)
 		return false

@@ -3,6 +3,7 @@ package manager
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -84,15 +85,18 @@ func TestTakenMachines(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change   func(*corev1.Node)
 		spot     bool
+		givenUp  bool // before it joined
 		machines []capacity.Instance
 		told     []string
 	}{
-		"running":                 {machines: []capacity.Instance{running(capacity.InstanceRunning)}},
-		"being deleted by others": {machines: []capacity.Instance{going}, told: []string{"Warning MachineTaken"}},
-		"gone":                    {told: []string{"Warning MachineTaken"}},
-		"a Spot machine":          {spot: true, told: []string{"Normal MachineTaken"}},
-		"being deleted by us":     {machines: []capacity.Instance{going}, change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
-		"gone, by us":             {change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
+		"running":                              {machines: []capacity.Instance{running(capacity.InstanceRunning)}},
+		"being deleted by others":              {machines: []capacity.Instance{going}, told: []string{"Warning MachineTaken"}},
+		"gone":                                 {told: []string{"Warning MachineTaken"}},
+		"a Spot machine":                       {spot: true, told: []string{"Normal MachineTaken"}},
+		"being deleted by us":                  {machines: []capacity.Instance{going}, change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
+		"gone, by us":                          {change: func(n *corev1.Node) { n.Annotations[api.DeletingAnnotation] = testVMID }},
+		"given up, and it joined all the same": {givenUp: true, machines: []capacity.Instance{going}},
+		"given up, and it joined and is gone at once": {givenUp: true},
 		"gone as announced": {change: func(n *corev1.Node) {
 			preempted := interruption("e1")
 			preempted.Type = api.InterruptionPreempt
@@ -107,6 +111,9 @@ func TestTakenMachines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newLostWorld(t, tc.change)
 			w.spot = tc.spot
+			if tc.givenUp {
+				w.givenUp.set(testVMID, time.Now())
+			}
 			if _, told := w.list(1, tc.machines...); cmp.Diff(tc.told, told) != "" {
 				t.Errorf("told %v, want %v", told, tc.told)
 			}
