@@ -65,6 +65,9 @@ func story(d Decision) []string {
 		if s.Failed {
 			line += " as failed"
 		}
+		if s.Repair {
+			line += " as a repair"
+		}
 		lines = append(lines, line)
 	}
 	for _, r := range d.Protections {

@@ -231,7 +231,10 @@ func TestSilentNodes(t *testing.T) {
 			in: snapshot(one, is(silentFor(JoinTimeout), emptyFor(0))), want: []string{"fence n1"},
 		},
 		"to its deletion": {
-			in: snapshot(one, is(silentFor(JoinTimeout), fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1"},
+			in: snapshot(one, is(silentFor(JoinTimeout), fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1 as a repair"},
+		},
+		"on request of an operator it counts against no bound": {
+			in: snapshot(one, is(silentFor(JoinTimeout), requested, fencedAfter(time.Minute), proved(settle))), want: []string{"commit n1"},
 		},
 		"Azure says that the machine is off: go on": {
 			in:   snapshot(one, is(marked, silentFor(JoinTimeout), state(InstanceStopped)), pod("work", 1, on("n1"), dying)),

@@ -98,11 +98,11 @@ func TestRestart(t *testing.T) {
 		},
 		"and then for good": {
 			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle))),
-			want: []string{"commit n1 as failed"},
+			want: []string{"commit n1 as failed as a repair"},
 		},
 		"silent, and the cloud has refused": {
 			in:   snapshot(one, is(restarts(api.FateReimage, restartTimeout), notReady, proved(settle))),
-			want: []string{"commit n1 as failed"},
+			want: []string{"commit n1 as failed as a repair"},
 		},
 		"silent, with work that is still to be taken": {
 			in:   snapshot(one, is(restarts(api.FateRestart, time.Hour), carriedOut(restartTimeout), notReady, proved(settle)), pod("a", 1, on("n1"))),
@@ -131,7 +131,7 @@ func TestRestart(t *testing.T) {
 			in: snapshot(changes, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), changing)), want: []string{"prove n1"},
 		},
 		"and its machine goes instead": {
-			in: snapshot(changes, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), changing, proved(settle))), want: []string{"commit n1 as failed"},
+			in: snapshot(changes, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), changing, proved(settle))), want: []string{"commit n1 as failed as a repair"},
 		},
 		"its machine was turned off after all": {
 			in: snapshot(off, is(restarts(api.FateDeallocate, restartTimeout), asked(restartMargin), state(InstanceStopped))), want: []string{"prove n1"},

@@ -100,7 +100,7 @@ func TestDeallocated(t *testing.T) {
 			want: []string{"return n1", "a waits: MachinesComing"},
 		},
 		"it does not come back": {
-			in: snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning), proved(settle)))), want: []string{"commit n1 as failed"},
+			in: snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning), proved(settle)))), want: []string{"commit n1 as failed as a repair"},
 		},
 		"nobody counts on it any more": {
 			in:   snapshot(one, nodes(node("n1", startedAgo(restartTimeout), state(InstanceRunning))), pod("a", 1)),
