@@ -119,6 +119,7 @@ func (m *Manager) release(ctx context.Context, cached *corev1.Pod, pool string, 
 	pod := cached.DeepCopy()
 	pod.Status.NominatedNodeName = r.Node
 	setCondition(pod, api.CapacityCondition, corev1.ConditionTrue, "Released", text, m.now())
+	m.noteGang(pod)
 	err := m.write("nominate", func() error { return m.patchStatus(ctx, cached, pod) })
 	if err != nil {
 		m.store.letGo(cached.UID)
@@ -212,10 +213,7 @@ func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Re
 	pod := cached.DeepCopy()
 	before := podCondition(&cached.Status, api.CapacityCondition)
 	setCondition(pod, api.CapacityCondition, corev1.ConditionFalse, string(r.Code), r.Text, m.now())
-	if m.store.follows(cached.UID) {
-		// Once the others have ended and are gone no later leader could know.
-		setCondition(pod, api.GangStartedCondition, corev1.ConditionTrue, "Released", "other pods of the gang have been released", m.now())
-	}
+	m.noteGang(pod)
 	err := m.write("explain", func() error { return m.patchStatus(ctx, cached, pod) })
 	if err != nil {
 		m.report(err, "cannot write why the pod waits", "pod", r.Pod)
@@ -225,6 +223,14 @@ func (m *Manager) explain(ctx context.Context, cached *corev1.Pod, r capacity.Re
 		m.say(pod, corev1.EventTypeNormal, string(r.Code), "Wait", "%s", r.Text)
 	}
 	return nil
+}
+
+// noteGang puts on the pod that the rest of its gang has started, if it has: once the
+// others have ended and are gone no later leader could know.
+func (m *Manager) noteGang(pod *corev1.Pod) {
+	if m.store.follows(pod.UID) {
+		setCondition(pod, api.GangStartedCondition, corev1.ConditionTrue, "Released", "other pods of the gang have been released", m.now())
+	}
 }
 
 // says reports whether the pod already carries the reason.

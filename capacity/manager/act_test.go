@@ -1,6 +1,8 @@
 package manager
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,33 +124,48 @@ func TestReasonsAreWrittenWithPauses(t *testing.T) {
 // TestThatAGangHasStartedIsWrittenDown, so that the next leader knows when the
 // pods that started are gone.
 func TestThatAGangHasStartedIsWrittenDown(t *testing.T) {
-	pod := waiting()
-	pod.Annotations[api.GangAnnotation], pod.Annotations[api.GangSizeAnnotation] = "g", "2"
-	w := newWorld(t, open404, interceptor.Funcs{}, pod)
-	reason := capacity.Reason{Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 6"}
-	gangSize := func(s *store) int {
-		s.set(w.pod(t))
-		var snapshot capacity.Snapshot
-		s.fill(&snapshot, nobody)
-		return snapshot.Waiting[0].GangSize
-	}
-	gangSize(w.store)
-	if err := w.explain(t.Context(), w.pod(t), reason); err != nil {
-		t.Fatal(err)
-	}
-	if got := gangSize(newStore(time.Now)); got != 2 {
-		t.Errorf("the gang needs %d pods although none was released", got)
-	}
-	first := w.pod(t)
-	first.UID, first.Spec.SchedulingGates = "uid-first", nil
-	first.Status.Conditions = []corev1.PodCondition{{Type: api.CapacityCondition, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Now())}}
-	w.store.set(first)
-	gangSize(w.store)
-	if err := w.explain(t.Context(), w.pod(t), reason); err != nil {
-		t.Fatal(err)
-	}
-	if got := gangSize(newStore(time.Now)); got != 0 {
-		t.Errorf("the gang needs %d pods to a leader that never saw the first one", got)
+	conflict := apierrors.NewConflict(corev1.Resource("pods"), "a", errors.New("it has changed"))
+	for name, write := range map[string]func(*testing.T, *world){
+		"with why it waits": func(t *testing.T, w *world) {
+			if err := w.explain(t.Context(), w.pod(t), capacity.Reason{Code: capacity.ReasonMaximum, Text: "agents is at its maximum of 6"}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"with a release that stops halfway": func(t *testing.T, w *world) {
+			if err := w.release(t.Context(), w.pod(t), "", capacity.Release{Node: "n1"}); !errors.Is(err, conflict) {
+				t.Fatalf("error %v, want %v", err, conflict)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := waiting()
+			pod.Annotations[api.GangAnnotation], pod.Annotations[api.GangSizeAnnotation] = "g", "2"
+			w := newWorld(t, open404, interceptor.Funcs{
+				Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+					return conflict
+				},
+			}, pod)
+			gangSize := func(s *store) int {
+				s.set(w.pod(t))
+				var snapshot capacity.Snapshot
+				s.fill(&snapshot, nobody)
+				return snapshot.Waiting[0].GangSize
+			}
+			gangSize(w.store)
+			write(t, w)
+			if got := gangSize(newStore(time.Now)); got != 2 {
+				t.Errorf("the gang needs %d pods although none was released", got)
+			}
+			first := w.pod(t)
+			first.UID, first.Spec.SchedulingGates = "uid-first", nil
+			first.Status.Conditions = []corev1.PodCondition{{Type: api.CapacityCondition, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Now())}}
+			w.store.set(first)
+			gangSize(w.store)
+			write(t, w)
+			if got := gangSize(newStore(time.Now)); got != 0 {
+				t.Errorf("the gang needs %d pods to a leader that never saw the first one", got)
+			}
+		})
 	}
 }
 
