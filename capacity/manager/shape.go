@@ -87,16 +87,29 @@ func driversOf(n *capacity.Node) *fit.Shape {
 	return &fit.Shape{Labels: commonLabels(n, n.Labels), CSI: n.CSI.Empty()}
 }
 
-// commonLabels are those of the labels that do not name this one node. Beside its host
-// name's that are labels of drivers whose volumes are disks in the machine.
+// commonLabels are those of the labels that do not name this one node.
 func commonLabels(n *capacity.Node, labels map[string]string) map[string]string {
-	common, host := map[string]string{}, cmp.Or(n.Labels[corev1.LabelHostname], n.Name)
-	for key, value := range labels {
-		if key != corev1.LabelHostname && value != host && value != n.Name {
-			common[key] = value
+	common, own := map[string]string{}, namesNode(n.Name, n.Labels)
+	for label, value := range labels {
+		if !own(label, value) {
+			common[label] = value
 		}
 	}
 	return common
+}
+
+// namesNode returns what tells the labels that name the one node: its host name's, and
+// those of drivers whose volumes are disks in the machine.
+func namesNode(name string, labels map[string]string) func(label, value string) bool {
+	host := hostOf(name, labels)
+	return func(label, value string) bool {
+		return label == corev1.LabelHostname || value == host || value == name
+	}
+}
+
+// hostOf is the host name by which volumes know the node of that name.
+func hostOf(name string, labels map[string]string) string {
+	return cmp.Or(labels[corev1.LabelHostname], name)
 }
 
 // publishedShape is what the next leader is to know of the shape.

@@ -33,25 +33,16 @@ func tiesOf(pv *corev1.PersistentVolume) (ties []tie) {
 }
 
 // diskTies returns the labels by which volumes are tied to this one node, whose disk
-// they then are on: its host name, and what has that or the node's name as its value.
-// Drivers of local volumes have labels of their own.
+// they then are on.
 func diskTies(n *corev1.Node) []tie {
-	host := hostOf(n)
-	ties := []tie{{corev1.LabelHostname, host}}
+	own := namesNode(n.Name, n.Labels)
+	ties := []tie{{corev1.LabelHostname, hostOf(n.Name, n.Labels)}}
 	for label, value := range n.Labels {
-		if label != corev1.LabelHostname && (value == host || value == n.Name) {
+		if label != corev1.LabelHostname && own(label, value) {
 			ties = append(ties, tie{label, value})
 		}
 	}
 	return ties
-}
-
-// hostOf is the host name by which local volumes know the node.
-func hostOf(n *corev1.Node) string {
-	if host := n.Labels[corev1.LabelHostname]; host != "" {
-		return host
-	}
-	return n.Name
 }
 
 // describeVolume names the volume for people, by its claim if it has one.
